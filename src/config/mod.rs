@@ -1,0 +1,3 @@
+//! Configuration: leaf values, the tree that every source decodes to, and the tables of contents.
+
+pub(crate) mod value;

@@ -1,0 +1,227 @@
+//! Leaf types of the configuration: durations, sizes, contents that may be given as a file name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A length of time. An integer means seconds; a string is Go's notation (`1h2m3s4ms`), which may be negative.
+/// Written as Go writes it (`1m40s`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub(crate) struct Duration {
+    nanoseconds: i64,
+}
+
+/// Why a text is no duration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a duration: write seconds (`30`) or units (`1m30s`, `250ms`)")]
+pub(crate) struct DurationError(String);
+
+const UNITS: [(&str, f64); 7] =
+    [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
+
+impl Duration {
+    pub(crate) const ZERO: Self = Self { nanoseconds: 0 };
+
+    pub(crate) const fn from_secs(seconds: i64) -> Self {
+        Self { nanoseconds: seconds.saturating_mul(1_000_000_000) }
+    }
+
+    pub(crate) const fn from_millis(milliseconds: i64) -> Self {
+        Self { nanoseconds: milliseconds.saturating_mul(1_000_000) }
+    }
+
+    pub(crate) const fn from_nanos(nanoseconds: i64) -> Self {
+        Self { nanoseconds }
+    }
+
+    pub(crate) const fn as_nanos(self) -> i64 {
+        self.nanoseconds
+    }
+
+    pub(crate) const fn is_negative(self) -> bool {
+        self.nanoseconds < 0
+    }
+
+    /// As the standard library's type; `None` for zero and negative values, which mean "no limit" in Traefik.
+    pub(crate) fn positive(self) -> Option<std::time::Duration> {
+        u64::try_from(self.nanoseconds).ok().filter(|&n| n > 0).map(std::time::Duration::from_nanos)
+    }
+}
+
+impl From<Duration> for std::time::Duration {
+    /// Negative values become zero.
+    fn from(value: Duration) -> Self {
+        Self::from_nanos(u64::try_from(value.nanoseconds).unwrap_or(0))
+    }
+}
+
+impl FromStr for Duration {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Self, DurationError> {
+        let bad = || DurationError(text.to_owned());
+        let trimmed = text.trim();
+        if let Ok(seconds) = trimmed.parse::<i64>() {
+            return Ok(Self::from_secs(seconds));
+        }
+        let (negative, mut rest) = match trimmed.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, trimmed.strip_prefix('+').unwrap_or(trimmed)),
+        };
+        if rest.is_empty() {
+            return Err(bad());
+        }
+        let mut total = 0_f64;
+        while !rest.is_empty() {
+            let number_end =
+                rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+            let (number, tail) = rest.split_at_checked(number_end).ok_or_else(bad)?;
+            let unit_end =
+                tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+            let (unit, next) = tail.split_at_checked(unit_end).ok_or_else(bad)?;
+            let scale = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(bad)?.1;
+            total += number.parse::<f64>().ok().ok_or_else(bad)? * scale;
+            rest = next;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "checked against the range first")]
+        let nanoseconds = if total < 9.2e18 { total.round() as i64 } else { return Err(bad()) };
+        Ok(Self { nanoseconds: if negative { -nanoseconds } else { nanoseconds } })
+    }
+}
+
+impl fmt::Display for Duration {
+    /// Go's notation: `0s`, `1.5s`, `2m0s`, `1h0m0s`, `100ms`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n = self.nanoseconds.unsigned_abs();
+        if self.nanoseconds < 0 {
+            f.write_str("-")?;
+        }
+        match n {
+            0 => return f.write_str("0s"),
+            1..1_000 => return write!(f, "{n}ns"),
+            1_000..1_000_000 => return write!(f, "{}µs", decimal(n, 1_000)),
+            1_000_000..1_000_000_000 => return write!(f, "{}ms", decimal(n, 1_000_000)),
+            _ => {}
+        }
+        let whole = n / 1_000_000_000;
+        let (hours, minutes) = (whole / 3600, whole % 3600 / 60);
+        let seconds = n - (hours * 3600 + minutes * 60) * 1_000_000_000;
+        if hours > 0 {
+            write!(f, "{hours}h")?;
+        }
+        if hours > 0 || minutes > 0 {
+            write!(f, "{minutes}m")?;
+        }
+        write!(f, "{}s", decimal(seconds, 1_000_000_000))
+    }
+}
+
+/// `n / unit` in decimal, without trailing zeros.
+fn decimal(n: u64, unit: u64) -> String {
+    let digits = unit.ilog10() as usize;
+    let fraction = format!("{:0digits$}", n % unit);
+    match fraction.trim_end_matches('0') {
+        "" => format!("{}", n / unit),
+        rest => format!("{}.{rest}", n / unit),
+    }
+}
+
+impl Serialize for Duration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Duration;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration: seconds (`30`) or units (`1m30s`)")
+            }
+
+            fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Duration, E> {
+                Ok(Duration::from_secs(seconds))
+            }
+
+            fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Duration, E> {
+                i64::try_from(seconds).map(Duration::from_secs).map_err(E::custom)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl schemars::JsonSchema for Duration {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": ["string", "integer"], "description": "seconds, or Go's notation such as `1m30s`" })
+    }
+}
+
+/// A text that may be given as the name of a file. Providers replace names by contents before they publish, so
+/// behind the providers it is always the content.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct FileOrContent(pub(crate) String);
+
+impl FileOrContent {
+    /// True for a file name: one line without a PEM header.
+    pub(crate) fn is_path(&self) -> bool {
+        !self.0.is_empty() && !self.0.contains('\n') && !self.0.contains("-----BEGIN")
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for FileOrContent {
+    /// Contents may be private keys: only names are shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_path() {
+            write!(f, "FileOrContent({:?})", self.0)
+        } else {
+            f.write_str("FileOrContent(…)")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_and_write_as_go_does() {
+        for (text, shown) in [
+            ("30", "30s"),
+            ("100", "1m40s"),
+            ("1h2m3s4ms", "1h2m3.004s"),
+            ("1.5s", "1.5s"),
+            ("-1ms", "-1ms"),
+            ("60m", "1h0m0s"),
+            ("100ms", "100ms"),
+            ("0", "0s"),
+            ("15us", "15µs"),
+        ] {
+            assert_eq!(text.parse::<Duration>().unwrap().to_string(), shown);
+        }
+        for text in ["", "x", "1x", "s", "1s2", "-", "999999999999h"] {
+            assert!(text.parse::<Duration>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! One request and its response: what access log, metrics and traces will tell of it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use super::Connection;
+
+/// A request and its response, from the first byte of the head to the end of the response's body.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) started: Instant,
+    record: Mutex<Record>,
+}
+
+/// What is learned on the way. Names are Traefik's access-log fields.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    /// `RouterName`
+    pub(crate) router: Option<Arc<str>>,
+    /// `ServiceName`
+    pub(crate) service: Option<Arc<str>>,
+    /// `ServiceURL`: the server that was tried last, as in the configuration.
+    pub(crate) server_url: Option<Arc<str>>,
+    /// `ServiceAddr`: its host and port.
+    pub(crate) server_address: Option<Arc<str>>,
+    /// `ClientUsername`
+    pub(crate) username: Option<String>,
+    /// `RetryAttempts`: tries after the first.
+    pub(crate) retry_attempts: u32,
+    /// `OriginStatus`; 0 until a server (or the proxy in its place) has answered.
+    pub(crate) origin_status: u16,
+    /// `OriginDuration`: from the hand-over to the service until the head of its response.
+    pub(crate) origin_duration: std::time::Duration,
+}
+
+impl Exchange {
+    pub(crate) fn new(connection: Arc<Connection>, started: Instant) -> Self {
+        Self { connection, started, record: Mutex::default() }
+    }
+
+    /// The record, for a moment: never across an await. Nobody else holds it, so this does not wait.
+    pub(crate) fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

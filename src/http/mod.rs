@@ -1,0 +1,29 @@
+//! What a request is: the types that pass from the entry point through middlewares and services to a server.
+
+pub(crate) mod body;
+mod connection;
+mod error;
+mod exchange;
+mod request;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub(crate) use body::{Body, BodyError};
+pub(crate) use connection::{Connection, TlsSession};
+pub(crate) use error::{ProxyError, Side, plain_text};
+pub(crate) use exchange::{Exchange, Record};
+pub(crate) use request::Request;
+
+/// A response on its way to the client.
+pub(crate) type Response = ::http::Response<Body>;
+
+/// Answers a request: a service, or an internal endpoint such as `ping@internal`.
+#[async_trait]
+pub(crate) trait Handler: Send + Sync {
+    async fn handle(&self, request: Request) -> Result<Response, ProxyError>;
+}
+
+/// A handler that others share.
+pub(crate) type SharedHandler = Arc<dyn Handler>;

@@ -1,0 +1,1 @@
+//! Services: load balancing over servers, and services made of services.

@@ -1,0 +1,1 @@
+//! The client side of the proxy: connector, pool, transport options, exchange, tunnel.
