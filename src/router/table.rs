@@ -3,9 +3,15 @@
 use super::Target;
 
 /// Routes of one entry point, indexed by host and path.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Table<T> {
     entries: Vec<T>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { entries: Vec::new() }
+    }
 }
 
 impl<T> Table<T> {
