@@ -11,14 +11,27 @@
 mod clock;
 mod cores;
 mod task;
+mod timer;
 
+mod entrypoint;
 mod http;
 mod middleware;
 mod observe;
 mod router;
 mod service;
+mod tcp;
 mod tls;
+mod udp;
 mod upstream;
 
+mod compile;
 mod config;
 mod plan;
+
+mod acme;
+mod control;
+mod provider;
+
+mod api;
+mod app;
+mod cli;

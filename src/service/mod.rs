@@ -1,1 +1,1 @@
-//! Services: load balancing over servers, and services made of services.
+//! Services: balancers, sticky sessions, health, and services made of services.

@@ -1,0 +1,1 @@
+//! The HTTP API: Traefik's read calls, our write calls, health.

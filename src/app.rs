@@ -1,0 +1,1 @@
+//! Wiring: builds each part, hands out handles, start and shutdown order.

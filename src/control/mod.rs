@@ -1,0 +1,1 @@
+//! The control loops: providers to the log, the log to the plan.

@@ -1,0 +1,1 @@
+//! Entry points: sockets, connection limits, the PROXY protocol, and the path of one request.

@@ -1,0 +1,1 @@
+//! Layer 4 over TCP: routers, middlewares and services.

@@ -1,0 +1,1 @@
+//! Coarse timers, one wheel a core: timeouts of connections cost no timer of their own.

@@ -1,0 +1,1 @@
+//! Layer 4 over UDP: routers and services.
