@@ -1,11 +1,13 @@
 //! Routing: rules, matchers, and the table that finds the route of a request.
 
+pub(crate) mod options;
 mod table;
 
 use std::net::IpAddr;
 
 use ::http::{HeaderMap, Method};
 
+pub(crate) use options::Options;
 pub(crate) use table::Table;
 
 /// What matchers look at.
