@@ -1,6 +1,6 @@
 //! `addPrefix`: puts a prefix before the request path.
 //!
-//! Traefik v3: HTTP middlewares, AddPrefix.
+//! Traefik v3: HTTP middlewares, `AddPrefix`.
 
 use std::sync::Arc;
 

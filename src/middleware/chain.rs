@@ -31,16 +31,18 @@ pub(crate) struct Next<'a> {
     last: &'a SharedHandler,
 }
 
-impl<'a> Next<'a> {
+impl Next<'_> {
     pub(crate) async fn run(self, request: Request) -> Result<Response, ProxyError> {
         match self.rest.split_first() {
             Some((first, rest)) => first.handle(request, Next { rest, last: self.last }).await,
             None => self.last.handle(request).await,
         }
     }
+}
 
+#[cfg(test)]
+impl<'a> Next<'a> {
     /// A chain that ends in `last` at once: for tests of single middlewares.
-    #[cfg(test)]
     pub(crate) fn directly(last: &'a SharedHandler) -> Self {
         Self { rest: &[], last }
     }
