@@ -1,1 +1,5 @@
-//! Entry points: sockets, connection limits, the PROXY protocol, and the path of one request.
+//! Entry points: sockets, PROXY protocol, limits, drain; and the path of one request.
+
+pub(crate) mod options;
+
+pub(crate) use options::Options;
