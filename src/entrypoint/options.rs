@@ -82,6 +82,7 @@ impl Default for LifeCycle {
 /// `transport.respondingTimeouts`. Zero means no limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_field_names, reason = "Traefik's names")]
 pub(crate) struct RespondingTimeouts {
     /// To read a request with its body; also a PROXY header, a `ClientHello`. Default: 60 s.
     pub(crate) read_timeout: Duration,
@@ -286,6 +287,7 @@ impl Default for EncodedCharacters {
 /// `http2`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_field_names, reason = "Traefik's names")]
 pub(crate) struct Http2 {
     /// Requests at a time on one connection, at most. Default: 250.
     pub(crate) max_concurrent_streams: u32,
