@@ -11,9 +11,8 @@ use super::{Build, BuildContext, BuildError, Middleware, Next, Shared};
 use crate::http::{ProxyError, Request, Response};
 
 /// Options of `addPrefix`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[derive(Default)]
 pub(crate) struct AddPrefix {
     /// Put before the path; a missing leading `/` is added. Must not be empty.
     pub(crate) prefix: String,

@@ -1,7 +1,33 @@
 //! HTTP middlewares: one file each, and the registry that puts them under Traefik's names.
 
 mod add_prefix;
+mod basic_auth;
+mod buffering;
 mod chain;
+mod circuit_breaker;
+mod client_tls;
+mod compress;
+mod content_type;
+mod digest_auth;
+mod encoded_characters;
+mod errors;
+mod forward_auth;
+mod grpc_web;
+mod headers;
+mod in_flight_req;
+mod ip_allow_list;
+mod pass_tls_client_cert;
+mod plugin;
+mod rate_limit;
+mod redirect_regex;
+mod redirect_scheme;
+mod replace_path;
+mod replace_path_regex;
+mod retry;
+mod secret;
+mod source;
+mod strip_prefix;
+mod strip_prefix_regex;
 
 use std::sync::Arc;
 
@@ -112,4 +138,110 @@ macro_rules! middlewares {
 
 middlewares! {
     "addPrefix" => add_prefix: add_prefix::AddPrefix,
+    "basicAuth" => basic_auth: basic_auth::BasicAuth,
+    "buffering" => buffering: buffering::Buffering,
+    "chain" => chain: chain::ChainOptions,
+    "circuitBreaker" => circuit_breaker: circuit_breaker::CircuitBreaker,
+    "compress" => compress: compress::Compress,
+    "contentType" => content_type: content_type::ContentType,
+    "digestAuth" => digest_auth: digest_auth::DigestAuth,
+    "encodedCharacters" => encoded_characters: encoded_characters::EncodedCharacters,
+    "errors" => errors: errors::Errors,
+    "forwardAuth" => forward_auth: forward_auth::ForwardAuth,
+    "grpcWeb" => grpc_web: grpc_web::GrpcWeb,
+    "headers" => headers: headers::Headers,
+    "inFlightReq" => in_flight_req: in_flight_req::InFlightReq,
+    "ipAllowList" => ip_allow_list: ip_allow_list::IpAllowList,
+    "ipWhiteList" => ip_white_list: ip_allow_list::IpWhiteList,
+    "passTLSClientCert" => pass_tls_client_cert: pass_tls_client_cert::PassTlsClientCert,
+    "plugin" => plugin: plugin::Plugin,
+    "rateLimit" => rate_limit: rate_limit::RateLimit,
+    "redirectRegex" => redirect_regex: redirect_regex::RedirectRegex,
+    "redirectScheme" => redirect_scheme: redirect_scheme::RedirectScheme,
+    "replacePath" => replace_path: replace_path::ReplacePath,
+    "replacePathRegex" => replace_path_regex: replace_path_regex::ReplacePathRegex,
+    "retry" => retry: retry::Retry,
+    "stripPrefix" => strip_prefix: strip_prefix::StripPrefix,
+    "stripPrefixRegex" => strip_prefix_regex: strip_prefix_regex::StripPrefixRegex,
+}
+
+impl Options {
+    /// The API's name of the type: the key in lower case; of a plugin, the plugin's own name.
+    pub(crate) fn type_name(&self) -> String {
+        if let Some(name) = self.plugin.as_ref().and_then(|plugin| plugin.0.keys().next()) {
+            return name.clone();
+        }
+        self.kinds().first().map(|kind| kind.to_ascii_lowercase()).unwrap_or_default()
+    }
+}
+
+/// Options that have their zero value are left out of the API's JSON, as Traefik does.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every type, with options of each kind: what the decoder and the API must agree on.
+    const ALL: &str = r#"[
+        {"addPrefix": {"prefix": "/a"}},
+        {"basicAuth": {"users": ["a:b"], "usersFile": "f", "realm": "r", "removeHeader": true, "headerField": "X"}},
+        {"buffering": {"maxRequestBodyBytes": 1, "memRequestBodyBytes": 2, "maxResponseBodyBytes": 3,
+            "memResponseBodyBytes": 4, "retryExpression": "Attempts() < 2"}},
+        {"chain": {"middlewares": ["a", "b"]}},
+        {"circuitBreaker": {"expression": "NetworkErrorRatio() > 0.5", "checkPeriod": "100ms",
+            "fallbackDuration": "10s", "recoveryDuration": "10s", "responseCode": 503}},
+        {"compress": {"encodings": ["gzip"], "defaultEncoding": "gzip"}},
+        {"contentType": {}},
+        {"digestAuth": {"users": ["a:b:c"], "realm": "traefik"}},
+        {"encodedCharacters": {"allowEncodedBackSlash": true}},
+        {"errors": {"status": ["500"], "statusRewrites": {"500": 200}, "service": "s", "query": "/{status}",
+            "errorRequestHeaders": []}},
+        {"forwardAuth": {"address": "http://a", "tls": {"ca": "x", "insecureSkipVerify": true},
+            "trustForwardHeader": false, "maxBodySize": -1, "authSigninURL": "http://b"}},
+        {"grpcWeb": {"allowOrigins": ["*"]}},
+        {"headers": {"customRequestHeaders": {"A": ""}, "stsSeconds": 0, "forceSTSHeader": true,
+            "browserXssFilter": true, "customBrowserXSSValue": "1", "contentTypeNosniff": true}},
+        {"inFlightReq": {"amount": 1, "sourceCriterion": {"requestHost": true}}},
+        {"ipAllowList": {"sourceRange": ["::1"], "ipStrategy": {"depth": 1, "excludedIPs": ["::2"], "ipv6Subnet": 64},
+            "rejectStatusCode": 404}},
+        {"ipWhiteList": {"sourceRange": ["::1"]}},
+        {"passTLSClientCert": {"pem": true, "info": {"notAfter": true, "subject": {"organizationalUnit": true},
+            "issuer": {"domainComponent": true}}}},
+        {"plugin": {"demo": {"anything": [1, true, "x"]}}},
+        {"rateLimit": {"average": 10, "period": "1m0s", "burst": 1, "redis": {"endpoints": ["a:1"], "password": "p",
+            "minIdleConns": 1, "readTimeout": "3s", "writeTimeout": "3s", "dialTimeout": "5s"}}},
+        {"redirectRegex": {"regex": "a", "replacement": "b", "permanent": true}},
+        {"redirectScheme": {"scheme": "https", "port": "443"}},
+        {"replacePath": {"path": "/a"}},
+        {"replacePathRegex": {"regex": "a", "replacement": "$1"}},
+        {"retry": {"attempts": 3, "initialInterval": "10ms", "maxRequestBodyBytes": 2097152, "status": ["503"]}},
+        {"stripPrefix": {"prefixes": ["/a"], "forceSlash": false}},
+        {"stripPrefixRegex": {"regex": ["a"]}}
+    ]"#;
+
+    #[test]
+    fn every_type_decodes_and_is_shown_as_it_was_written() {
+        let written: serde_json::Value = serde_json::from_str(ALL).unwrap();
+        let decoded: Vec<Options> = serde_json::from_str(ALL).unwrap();
+        assert_eq!(serde_json::to_value(&decoded).unwrap(), written);
+        let kinds: Vec<_> = decoded.iter().flat_map(Options::kinds).collect();
+        assert_eq!(kinds, Options::NAMES);
+    }
+
+    #[test]
+    fn type_names_are_the_keys_in_lower_case() {
+        let named = |json: &str| serde_json::from_str::<Options>(json).unwrap().type_name();
+        assert_eq!(named(r#"{"ipAllowList": {}}"#), "ipallowlist");
+        assert_eq!(named(r#"{"plugin": {"demoPlugin": {}}}"#), "demoPlugin");
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let options: Vec<Options> = serde_json::from_str(ALL).unwrap();
+        let shown = format!("{options:?}");
+        assert!(!shown.contains("a:b") && !shown.contains("\"p\""), "{shown}");
+    }
 }
