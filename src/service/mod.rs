@@ -1,1 +1,5 @@
 //! Services: balancers, sticky sessions, health, and services made of services.
+
+mod options;
+
+pub(crate) use options::Options;
