@@ -201,6 +201,29 @@ impl fmt::Debug for FileOrContent {
     }
 }
 
+/// TLS towards a server of the control plane: a store, an API, a collector.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ClientTls {
+    /// Authorities that sign the server's certificate: a path or PEM text. Default: those of the system.
+    #[serde(skip_serializing_if = "FileOrContent::is_empty")]
+    pub(crate) ca: FileOrContent,
+    /// Certificate to show: a path or PEM text. Default: none.
+    #[serde(skip_serializing_if = "FileOrContent::is_empty")]
+    pub(crate) cert: FileOrContent,
+    /// Its private key: a path or PEM text. Default: none.
+    #[serde(skip_serializing_if = "FileOrContent::is_empty")]
+    pub(crate) key: FileOrContent,
+    /// Takes any certificate. Default: false.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) insecure_skip_verify: bool,
+}
+
+/// True for the default of the type: what serialising leaves out.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,1 +1,3 @@
 //! Logs, access log, metrics.
+
+pub(crate) mod options;

@@ -1,1 +1,3 @@
 //! Layer 4 over UDP: routers and services.
+
+pub(crate) mod options;

@@ -1,0 +1,3 @@
+//! `file`: dynamic configuration from a file or a folder.
+
+pub(crate) mod options;

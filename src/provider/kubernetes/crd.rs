@@ -1,0 +1,53 @@
+//! Options of `providers.kubernetesCRD`.
+//!
+//! Traefik v3: Kubernetes providers. Same keys, same defaults.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::value::{Duration, FileOrContent, is_default};
+
+/// `providers.kubernetesCRD`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct KubernetesCrd {
+    /// Address of the Kubernetes API. Default: that of the cluster we run in.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) endpoint: String,
+    /// Token to show: a path or the token. Default: that of our service account.
+    #[serde(skip_serializing_if = "FileOrContent::is_empty")]
+    pub(crate) token: FileOrContent,
+    /// Authority that signs the API's certificate. Default: that of our service account.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) cert_auth_file_path: String,
+    /// Namespaces to look at. Default: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) namespaces: Vec<String>,
+    /// Which objects are used. Default: all.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) label_selector: String,
+    /// Time between two updates. Default: 0.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) throttle_duration: Duration,
+    /// Objects may refer to those of other namespaces. Default: false.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) allow_cross_namespace: bool,
+    /// Follows services of type `ExternalName`. Default: false.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) allow_external_name_services: bool,
+    /// Namespaces whose objects may refer to other providers. Default: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) cross_provider_namespaces: Vec<String>,
+    /// Value of the class annotation to look for. Default: any.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) ingress_class: String,
+    /// Keeps services without endpoints. Default: false.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) allow_empty_services: bool,
+    /// Lets Kubernetes balance unless an object says no. Default: false.
+    #[serde(rename = "nativeLBByDefault", skip_serializing_if = "is_default")]
+    pub(crate) native_lb_by_default: bool,
+    /// Reads nothing that has no namespace. Default: false.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) disable_cluster_scope_resources: bool,
+}
