@@ -23,8 +23,7 @@ pub(crate) struct Resolver {
 /// `tailscale`: presence is all there is.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Tailscale {
-}
+pub(crate) struct Tailscale {}
 
 /// `acme` of a resolver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

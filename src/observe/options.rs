@@ -119,7 +119,6 @@ pub(crate) struct AccessLogFilters {
 /// `accessLog.fields`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(clippy::struct_field_names, reason = "Traefik's names")]
 pub(crate) struct AccessLogFields {
     /// `keep` or `drop` for fields that `names` does not list. Default: keep.
     pub(crate) default_mode: String,
@@ -158,10 +157,7 @@ pub(crate) struct AccessLogHeaders {
 
 impl Default for AccessLogHeaders {
     fn default() -> Self {
-        Self {
-            default_mode: "drop".to_owned(),
-            names: BTreeMap::new(),
-        }
+        Self { default_mode: "drop".to_owned(), names: BTreeMap::new() }
     }
 }
 
@@ -175,9 +171,7 @@ pub(crate) struct AccessLogQuery {
 
 impl Default for AccessLogQuery {
     fn default() -> Self {
-        Self {
-            default_mode: "keep".to_owned(),
-        }
+        Self { default_mode: "keep".to_owned() }
     }
 }
 
@@ -194,10 +188,10 @@ pub(crate) struct Metrics {
     /// Pushes to Datadog.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) datadog: Option<Datadog>,
-    /// Pushes to StatsD.
+    /// Pushes to `StatsD`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stats_d: Option<StatsD>,
-    /// Pushes to InfluxDB 2.
+    /// Pushes to `InfluxDB` 2.
     #[serde(rename = "influxDB2", skip_serializing_if = "Option::is_none")]
     pub(crate) influx_db2: Option<InfluxDb2>,
     /// Pushes to an OpenTelemetry collector.
@@ -310,7 +304,7 @@ impl Default for StatsD {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct InfluxDb2 {
-    /// Address of the server. Default: http://localhost:8086.
+    /// Address of the server. Default: `http://localhost:8086`.
     pub(crate) address: String,
     /// Token to show. Default: none.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -384,7 +378,9 @@ impl Default for OtlpMetrics {
         Self {
             service_name: "traefik".to_owned(),
             resource_attributes: BTreeMap::new(),
-            explicit_boundaries: vec![0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0],
+            explicit_boundaries: vec![
+                0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+            ],
             push_interval: Duration::from_secs(10),
             add_entry_points_labels: true,
             add_routers_labels: false,
@@ -474,7 +470,7 @@ impl Default for Otlp {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct OtlpHttp {
-    /// Address of the collector; its path is used if it has one. Default: https://localhost:4318.
+    /// Address of the collector; its path is used if it has one. Default: `https://localhost:4318`.
     pub(crate) endpoint: String,
     /// Headers to send. Default: none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -486,11 +482,7 @@ pub(crate) struct OtlpHttp {
 
 impl Default for OtlpHttp {
     fn default() -> Self {
-        Self {
-            endpoint: "https://localhost:4318".to_owned(),
-            headers: BTreeMap::new(),
-            tls: None,
-        }
+        Self { endpoint: "https://localhost:4318".to_owned(), headers: BTreeMap::new(), tls: None }
     }
 }
 

@@ -78,6 +78,7 @@ impl Default for ConsulCatalog {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(rename = "ConsulCatalogEndpoint")]
+#[expect(clippy::struct_field_names, reason = "Traefik's names")]
 pub(crate) struct Endpoint {
     /// `host:port`. Default: 127.0.0.1:8500.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -35,7 +35,7 @@ pub(crate) struct Docker {
     /// Password for HTTP basic authentication. Default: none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) password: String,
-    /// Where Docker answers. Default: unix:///var/run/docker.sock.
+    /// Where Docker answers. Default: `unix:///var/run/docker.sock`.
     pub(crate) endpoint: String,
     /// TLS towards Docker.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -10,6 +10,7 @@ use crate::config::value::is_default;
 /// `providers.ecs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_field_names, reason = "Traefik's names")]
 pub(crate) struct Ecs {
     /// Expression over labels that containers must meet. Default: none.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -64,8 +64,9 @@ impl Default for Nomad {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(rename = "NomadEndpoint")]
+#[expect(clippy::struct_field_names, reason = "Traefik's names")]
 pub(crate) struct Endpoint {
-    /// Address. Default: http://127.0.0.1:4646.
+    /// Address. Default: `http://127.0.0.1:4646`.
     pub(crate) address: String,
     /// Region. Default: the agent's.
     #[serde(skip_serializing_if = "String::is_empty")]

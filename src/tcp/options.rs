@@ -150,9 +150,7 @@ pub(crate) struct ProxyProtocol {
 
 impl Default for ProxyProtocol {
     fn default() -> Self {
-        Self {
-            version: 2,
-        }
+        Self { version: 2 }
     }
 }
 
@@ -219,10 +217,7 @@ pub(crate) struct WeightedService {
 
 impl Default for WeightedService {
     fn default() -> Self {
-        Self {
-            name: String::new(),
-            weight: Some(1),
-        }
+        Self { name: String::new(), weight: Some(1) }
     }
 }
 
@@ -230,8 +225,7 @@ impl Default for WeightedService {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(rename = "TcpPropagateHealth")]
-pub(crate) struct Propagate {
-}
+pub(crate) struct Propagate {}
 
 /// An entry of `tcp.serversTransports`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

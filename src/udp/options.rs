@@ -75,9 +75,6 @@ pub(crate) struct WeightedService {
 
 impl Default for WeightedService {
     fn default() -> Self {
-        Self {
-            name: String::new(),
-            weight: Some(1),
-        }
+        Self { name: String::new(), weight: Some(1) }
     }
 }

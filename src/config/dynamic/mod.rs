@@ -5,6 +5,7 @@
 mod entries;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,16 +36,16 @@ pub(crate) struct Configuration {
 pub(crate) struct Http {
     /// Routers by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) routers: BTreeMap<String, crate::router::options::Options>,
+    pub(crate) routers: BTreeMap<String, crate::router::Options>,
     /// Services by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) services: BTreeMap<String, crate::service::options::Options>,
+    pub(crate) services: BTreeMap<String, crate::service::Options>,
     /// Middlewares by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) middlewares: BTreeMap<String, crate::middleware::Options>,
     /// How servers are connected to, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) servers_transports: BTreeMap<String, crate::upstream::options::Options>,
+    pub(crate) servers_transports: BTreeMap<String, crate::upstream::Options>,
 }
 
 /// `tcp`.
@@ -146,10 +147,11 @@ fn add<T>(
     taken: &mut Vec<String>,
 ) {
     for (name, object) in theirs {
-        if ours.contains_key(&name) {
-            taken.push(format!("{kind}.{name}"));
-        } else {
-            ours.insert(name, object);
+        match ours.entry(name) {
+            Entry::Occupied(entry) => taken.push(format!("{kind}.{}", entry.key())),
+            Entry::Vacant(entry) => {
+                entry.insert(object);
+            }
         }
     }
 }
