@@ -1,25 +1,13 @@
 //! Routing: rules, matchers, and the table that finds the route of a request.
 
+mod matcher;
 pub(crate) mod options;
+mod pattern;
+mod rule;
 mod table;
-
-use std::net::IpAddr;
-
-use ::http::{HeaderMap, Method};
+mod target;
 
 pub(crate) use options::Options;
-pub(crate) use table::Table;
-
-/// What matchers look at.
-pub(crate) struct Target<'a> {
-    /// The `Host` header as the client sent it; the table lower-cases it and strips port and trailing dot.
-    pub(crate) host: Option<&'a str>,
-    /// The path of the request target, percent-encoded as it came after the entry point's clean-up.
-    pub(crate) path: &'a str,
-    /// The query without `?`.
-    pub(crate) query: Option<&'a str>,
-    pub(crate) method: &'a Method,
-    pub(crate) headers: &'a HeaderMap,
-    /// The client's address: socket peer or PROXY header, never `X-Forwarded-For`.
-    pub(crate) client: IpAddr,
-}
+pub(crate) use rule::{Rule, RuleError, Syntax};
+pub(crate) use table::{Entry, Table};
+pub(crate) use target::{InvalidPath, Target};
