@@ -4,6 +4,7 @@ pub(crate) mod body;
 mod connection;
 mod error;
 mod exchange;
+pub(crate) mod path;
 mod request;
 
 use std::sync::Arc;

@@ -19,22 +19,27 @@ mod ip_allow_list;
 mod pass_tls_client_cert;
 mod plugin;
 mod rate_limit;
+mod redirect;
 mod redirect_regex;
 mod redirect_scheme;
 mod replace_path;
 mod replace_path_regex;
 mod retry;
+mod rewrite;
 mod secret;
 mod source;
 mod strip_prefix;
 mod strip_prefix_regex;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 
+use ::http::StatusCode;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::http::{ProxyError, Request, Response, SharedHandler};
+use crate::http::{Body, ProxyError, Request, Response, SharedHandler};
 
 pub(crate) use chain::{Chain, Next};
 
@@ -172,6 +177,24 @@ impl Options {
             return name.clone();
         }
         self.kinds().first().map(|kind| kind.to_ascii_lowercase()).unwrap_or_default()
+    }
+}
+
+/// An answer of our own: the status and its text, without a content type, as Traefik writes it.
+fn status_response(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::from(status_text(status)));
+    *response.status_mut() = status;
+    response
+}
+
+/// Go's text of a status, which is the IANA registry's of its time.
+fn status_text(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        203 => "Non-Authoritative Information",
+        413 => "Request Entity Too Large",
+        414 => "Request URI Too Long",
+        416 => "Requested Range Not Satisfiable",
+        _ => status.canonical_reason().unwrap_or_default(),
     }
 }
 
