@@ -3,6 +3,8 @@
 //! Go and Rust agree on most of RE2's syntax. What differs is rewritten: `\d`, `\w` and `\s` are ASCII in Go; inside
 //! brackets, `[`, `&&`, `--` and `~~` are plain characters there; a `{` that begins no repetition is one, too;
 //! `\Q…\E` quotes.
+//!
+//! Differs: a repeated repetition (`a**`) is accepted, an octal escape (`\052`) is refused.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -219,6 +221,12 @@ mod tests {
             "error parsing regexp `(`: unclosed group"
         );
         assert!(Pattern::new(&"(".repeat(10_000)).is_err());
+    }
+
+    #[test]
+    fn repeated_repetitions_are_accepted_and_octal_escapes_refused() {
+        assert!(Pattern::new("a**").is_ok());
+        assert!(Pattern::new(r"\052").is_err());
     }
 
     proptest::proptest! {

@@ -66,11 +66,6 @@ impl<T> Table<T> {
         self.route(rank).map(|route| &route.value)
     }
 
-    /// The number of routes.
-    pub(crate) fn len(&self) -> usize {
-        self.routes.len()
-    }
-
     fn route(&self, rank: u32) -> Option<&Route<T>> {
         self.routes.get(usize::try_from(rank).ok()?)
     }
