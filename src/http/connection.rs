@@ -19,6 +19,8 @@ pub(crate) struct Connection {
     pub(crate) remote_ip: HeaderValue,
     /// Present on TLS.
     pub(crate) tls: Option<TlsSession>,
+    /// Whether `remote_ip` goes to `X-Forwarded-For`: entry-point option `forwardedHeaders.notAppendXForwardedFor`.
+    pub(crate) append_forwarded_for: bool,
 }
 
 impl Connection {
@@ -30,7 +32,7 @@ impl Connection {
     ) -> Self {
         let remote_ip = HeaderValue::try_from(remote.ip().to_canonical().to_string())
             .unwrap_or(HeaderValue::from_static("unknown"));
-        Self { remote, local, entry_point, remote_ip, tls }
+        Self { remote, local, entry_point, remote_ip, tls, append_forwarded_for: true }
     }
 }
 

@@ -36,6 +36,9 @@ pub(crate) enum ProxyError {
     /// No connection within the dial timeout: nothing was sent, a retry is safe. 504.
     #[error("connecting to {server}: no answer in time")]
     ConnectTimeout { server: String },
+    /// The server's certificate is not accepted: nothing was sent. 500, as Traefik answers.
+    #[error("certificate of {server}: {reason}")]
+    Certificate { server: String, reason: String },
     /// The server broke off after something had been sent. 502.
     #[error("talking to {server}: {reason}")]
     Upstream { server: String, reason: String },
@@ -58,7 +61,7 @@ impl ProxyError {
             Self::ConnectTimeout { .. } | Self::UpstreamTimeout { .. } => {
                 StatusCode::GATEWAY_TIMEOUT
             }
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Certificate { .. } | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -70,6 +73,7 @@ impl ProxyError {
             Self::NoServer
             | Self::Connect { .. }
             | Self::ConnectTimeout { .. }
+            | Self::Certificate { .. }
             | Self::Upstream { .. }
             | Self::UpstreamTimeout { .. } => Side::Upstream,
             Self::Internal(_) => Side::Ourselves,
@@ -78,7 +82,10 @@ impl ProxyError {
 
     /// True where no byte of the request has reached a server.
     pub(crate) fn nothing_sent(&self) -> bool {
-        matches!(self, Self::Connect { .. } | Self::ConnectTimeout { .. })
+        matches!(
+            self,
+            Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Certificate { .. }
+        )
     }
 
     /// The response that the client gets.

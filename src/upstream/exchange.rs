@@ -1,15 +1,48 @@
 //! One request to one server, and its response.
+//!
+//! Traefik v3 and Go's `ReverseProxy`: what crosses the proxy, and how it is changed (http.md §4, "Proxy behaviour").
+//!
+//! Differs: connections are not pinned to clients for NTLM and Negotiate, `HTTP_PROXY` and its like are ignored, and a
+//! server that switches to another protocol than was asked for is answered 502, not 500.
 
 use std::sync::Arc;
 
-use super::{BuildError, Transport};
-use crate::http::{ProxyError, Request, Response};
+use ::http::header::{CONTENT_LENGTH, HOST, UPGRADE};
+use ::http::request::Parts;
+use ::http::uri::{Authority, PathAndQuery};
+use ::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, uri};
+use http_body::Body as _;
+use tokio::time::Instant;
+
+use super::connector::Scheme;
+use super::pool::{Lease, Pool, Want};
+use super::{BuildError, Transport, h2, headers, http1};
+use crate::http::{Body, Connection, ProxyError, Request, Response};
+
+/// Connections that a request tries before it gives up, where the ones before had not taken it.
+const ATTEMPTS: usize = 3;
 
 /// One server of a load balancer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Server {
     url: Arc<str>,
+    /// Host and port as in the URL.
+    address: Arc<str>,
+    scheme: Scheme,
+    authority: Authority,
+    host: HeaderValue,
+    /// Put before the path of requests: option `preservePath`.
+    base_path: Option<Arc<str>>,
+    pass_host_header: bool,
+    pool: Arc<Pool>,
     transport: Arc<Transport>,
+}
+
+/// A response before it is looked at.
+pub(super) struct Answer {
+    pub(super) response: Response,
+    /// Present where the connection has left HTTP.
+    pub(super) upgraded: Option<http1::Upgraded>,
 }
 
 impl Server {
@@ -21,12 +54,43 @@ impl Server {
         transport: Arc<Transport>,
     ) -> Result<Self, BuildError> {
         let bad = |problem| BuildError::Url { url: url.to_owned(), problem };
-        let uri: ::http::Uri = url.parse().map_err(|_error| bad("is no URL"))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https" | "h2c")) {
-            return Err(bad("the scheme must be http, https or h2c"));
+        let uri: Uri = url.parse().map_err(|_error| bad("is no URL"))?;
+        let (scheme, default_port) = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref()
+        {
+            Some("http") => (Scheme::Http, 80),
+            Some("https") => (Scheme::Https, 443),
+            Some("h2c") => (Scheme::H2c, 80),
+            _ => return Err(bad("the scheme must be http, https or h2c")),
+        };
+        let full = uri.authority().ok_or_else(|| bad("has no host"))?;
+        let without_user = full.as_str().rsplit('@').next().unwrap_or_default();
+        let authority: Authority =
+            without_user.parse().map_err(|_error| bad("has no usable host"))?;
+        let in_brackets = authority.host();
+        // What stands behind the host is checked here: the parser lets any number pass.
+        let port = match authority.as_str().strip_prefix(in_brackets).unwrap_or_default() {
+            "" => default_port,
+            rest => rest
+                .strip_prefix(':')
+                .and_then(|port| port.parse().ok())
+                .ok_or_else(|| bad("has no usable port"))?,
+        };
+        let host = in_brackets.trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() {
+            return Err(bad("has no host"));
         }
-        let (_, _) = (preserve_path, pass_host_header);
-        Ok(Self { url: url.into(), transport })
+        let base_path = Some(uri.path()).filter(|path| preserve_path && *path != "/");
+        Ok(Self {
+            url: url.into(),
+            address: authority.as_str().into(),
+            scheme,
+            host: HeaderValue::from_str(authority.as_str()).map_err(|_error| bad("has no host"))?,
+            base_path: base_path.map(Into::into),
+            pass_host_header,
+            pool: transport.pool(scheme, host, port).map_err(bad)?,
+            authority,
+            transport,
+        })
     }
 
     /// As configured.
@@ -34,13 +98,288 @@ impl Server {
         &self.url
     }
 
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) fn transport(&self) -> &Arc<Transport> {
+        &self.transport
+    }
+
     /// Sends `request` and gives the response, its body still on the way.
-    #[expect(clippy::unused_async, reason = "the exchange comes with the connections")]
+    ///
+    /// A switch of protocols (101, or 2xx to CONNECT) goes on by itself once the client has got the response.
     pub(crate) async fn send(&self, request: Request) -> Result<Response, ProxyError> {
-        drop(request);
-        Err(ProxyError::Connect {
-            server: self.url.to_string(),
-            reason: "connections to servers are not built yet".to_owned(),
-        })
+        let started = Instant::now();
+        let (parts, body, exchange) = request.into_parts();
+        {
+            let mut record = exchange.record();
+            record.server_url = Some(self.url.clone());
+            record.server_address = Some(self.address.clone());
+        }
+        let result = self.forward(parts, body, &exchange.connection).await;
+        let mut record = exchange.record();
+        record.origin_status = match &result {
+            Ok(response) => response.status().as_u16(),
+            Err(error) => error.status().as_u16(),
+        };
+        record.origin_duration = started.elapsed();
+        drop(record);
+        result
+    }
+
+    async fn forward(
+        &self,
+        mut parts: Parts,
+        body: Body,
+        client: &Connection,
+    ) -> Result<Response, ProxyError> {
+        let upgrade = headers::clean_request(&mut parts.headers)?;
+        if client.append_forwarded_for {
+            headers::append_forwarded_for(&mut parts.headers, &client.remote_ip);
+        }
+        if !self.pass_host_header {
+            parts.headers.insert(HOST, self.host.clone());
+        }
+        self.retarget(&mut parts)?;
+        let connects = parts.method == Method::CONNECT;
+        let leaves_http = connects || upgrade.is_some();
+        let answer = self.round_trip(parts, body, leaves_http).await?;
+        let mut response = answer.response;
+        headers::clean_response(response.headers_mut());
+        Ok(response)
+    }
+
+    /// A server may only switch to what the client asked for.
+    fn check_switch(
+        &self,
+        asked: Option<&HeaderValue>,
+        headers: &HeaderMap,
+    ) -> Result<(), ProxyError> {
+        let got = headers.get(UPGRADE).map(HeaderValue::as_bytes).unwrap_or_default();
+        if asked.is_some_and(|asked| asked.as_bytes().eq_ignore_ascii_case(got)) {
+            return Ok(());
+        }
+        Err(self.broken("it switched to another protocol than was asked for".to_owned()))
+    }
+
+    /// Puts the server's path before the request's, where it is preserved.
+    fn retarget(&self, parts: &mut Parts) -> Result<(), ProxyError> {
+        let Some(base) = &self.base_path else { return Ok(()) };
+        let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let joined = join(base, target);
+        let joined = PathAndQuery::try_from(joined)
+            .map_err(|_error| ProxyError::BadRequest("the path cannot be joined"))?;
+        parts.uri = Uri::from(joined);
+        Ok(())
+    }
+
+    /// Sends a request over a connection of the pool and waits for the head of its response.
+    ///
+    /// An idle connection that turns out to be closed is replaced once, where that cannot repeat the request: nothing
+    /// was sent, or it has no body and is idempotent (RFC 9110, 9.2.2; as Go's transport).
+    pub(super) async fn round_trip(
+        &self,
+        mut parts: Parts,
+        mut body: Body,
+        leaves_http: bool,
+    ) -> Result<Answer, ProxyError> {
+        set_length(&mut parts, &body);
+        if !parts.headers.contains_key(HOST) {
+            parts.headers.insert(HOST, self.host.clone());
+        }
+        let head_timeout = self.transport.response_header_timeout();
+        let repeatable = body.is_end_stream() && is_idempotent(&parts);
+        let mut want = if leaves_http { Want::Http1 } else { Want::Any };
+        let mut reason = String::new();
+        for _ in 0..ATTEMPTS {
+            let lease = self.pool.lease(want).await;
+            let lease = lease.map_err(|error| error.into_proxy_error(&self.address))?;
+            match lease {
+                Lease::Http2(lease) => {
+                    let host = self.absolute(&mut parts)?;
+                    let request = ::http::Request::from_parts(parts, body);
+                    match lease.send(request, head_timeout).await {
+                        Ok(response) => return Ok(Answer { response, upgraded: None }),
+                        Err(h2::Failure::NotSent(request, why)) => {
+                            (parts, body) = request.into_parts();
+                            parts.headers.insert(HOST, host);
+                            reason = why;
+                        }
+                        Err(h2::Failure::Timeout) => return Err(self.late()),
+                        Err(h2::Failure::Broken(why)) => return Err(self.broken(why)),
+                    }
+                }
+                Lease::Http1(lease) => {
+                    let again = (lease.reused && repeatable).then(|| parts.clone());
+                    let request = ::http::Request::from_parts(parts, body);
+                    match (lease.send(request, head_timeout).await, again) {
+                        (Ok((response, upgraded)), _) => return Ok(Answer { response, upgraded }),
+                        (Err(http1::Failure::NotSent(request, why)), _) => {
+                            (parts, body) = request.into_parts();
+                            reason = why;
+                        }
+                        (Err(http1::Failure::Closed(why)), Some(again)) => {
+                            (parts, body) = (again, Body::Empty);
+                            reason = why;
+                        }
+                        (Err(http1::Failure::Timeout), _) => return Err(self.late()),
+                        (Err(http1::Failure::Closed(why) | http1::Failure::Broken(why)), _) => {
+                            return Err(self.broken(why));
+                        }
+                    }
+                    want = if leaves_http { Want::Http1 } else { Want::Fresh };
+                }
+            }
+        }
+        Err(ProxyError::Connect { server: self.address.to_string(), reason })
+    }
+
+    /// Makes the URI what HTTP/2 sends: scheme and authority instead of the `Host` header, which is given back.
+    fn absolute(&self, parts: &mut Parts) -> Result<HeaderValue, ProxyError> {
+        if parts.method == Method::CONNECT || parts.headers.contains_key(UPGRADE) {
+            let text = "an h2c server cannot be asked to leave HTTP";
+            return Err(ProxyError::Internal(text.to_owned()));
+        }
+        let host = parts.headers.remove(HOST).unwrap_or_else(|| self.host.clone());
+        let authority = if host == self.host {
+            self.authority.clone()
+        } else {
+            Authority::try_from(host.as_bytes())
+                .map_err(|_error| ProxyError::BadRequest("the Host header is no host"))?
+        };
+        let mut absolute = uri::Parts::default();
+        absolute.scheme = Some(match self.scheme {
+            Scheme::Https => uri::Scheme::HTTPS,
+            Scheme::Http | Scheme::H2c => uri::Scheme::HTTP,
+        });
+        absolute.authority = Some(authority);
+        absolute.path_and_query =
+            Some(parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
+        parts.uri = Uri::from_parts(absolute)
+            .map_err(|_error| ProxyError::BadRequest("the request target is no path"))?;
+        parts.version = ::http::Version::HTTP_2;
+        Ok(host)
+    }
+
+    fn broken(&self, reason: String) -> ProxyError {
+        ProxyError::Upstream { server: self.address.to_string(), reason }
+    }
+
+    fn late(&self) -> ProxyError {
+        ProxyError::UpstreamTimeout { server: self.address.to_string() }
+    }
+}
+
+/// Joins with exactly one slash, as Go's `JoinPath` for proxies does.
+fn join(base: &str, target: &str) -> String {
+    match (base.strip_suffix('/'), target.starts_with('/')) {
+        (Some(base), true) => format!("{base}{target}"),
+        (None, false) => format!("{base}/{target}"),
+        (Some(_), false) | (None, true) => format!("{base}{target}"),
+    }
+}
+
+/// Makes `Content-Length` say what the body is: middlewares may have changed it.
+fn set_length(parts: &mut Parts, body: &Body) {
+    let headers = &mut parts.headers;
+    match body.size_hint().exact() {
+        Some(0) if matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        Some(0) | None => {
+            headers.remove(CONTENT_LENGTH);
+        }
+        Some(length) => {
+            let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+            if told.and_then(|told| told.parse().ok()) != Some(length) {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            }
+        }
+    }
+}
+
+/// By its method, or because the client says so (Go's rule).
+fn is_idempotent(parts: &Parts) -> bool {
+    matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+        || parts.headers.contains_key("idempotency-key")
+        || parts.headers.contains_key("x-idempotency-key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::Options;
+
+    fn server(url: &str, preserve_path: bool) -> Result<Server, BuildError> {
+        let transport = Transport::build(&Options::default()).unwrap();
+        Server::new(url, preserve_path, true, transport)
+    }
+
+    fn parts(method: Method, uri: &str, length: Option<&str>) -> Parts {
+        let mut builder = ::http::Request::builder().method(method).uri(uri);
+        if let Some(length) = length {
+            builder = builder.header(CONTENT_LENGTH, length);
+        }
+        builder.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn urls_are_read_as_servers() {
+        let plain = server("http://user:pass@a.test/base?x=1", false).unwrap();
+        assert_eq!((plain.address(), plain.scheme), ("a.test", Scheme::Http));
+        let six = server("h2c://[::1]:8080", false).unwrap();
+        assert_eq!((six.address(), six.scheme), ("[::1]:8080", Scheme::H2c));
+        for (url, problem) in [
+            ("a.test:80", "scheme"),
+            ("ftp://a.test", "scheme"),
+            ("http:///x", "is no URL"),
+            ("http://a.test:99999", "port"),
+            ("", "is no URL"),
+        ] {
+            let error = server(url, false).unwrap_err().to_string();
+            assert!(error.contains(problem), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_servers_path_counts_only_where_it_is_preserved() {
+        for (url, preserve, target, expected) in [
+            ("http://a.test/base", false, "/x?y=1", "/x?y=1"),
+            ("http://a.test/base", true, "/x?y=1", "/base/x?y=1"),
+            ("http://a.test/base/", true, "/x%2F", "/base/x%2F"),
+            ("http://a.test/", true, "/", "/"),
+        ] {
+            let mut parts = parts(Method::GET, target, None);
+            server(url, preserve).unwrap().retarget(&mut parts).unwrap();
+            assert_eq!(parts.uri, expected);
+        }
+    }
+
+    #[test]
+    fn the_length_is_that_of_the_body() {
+        for (method, told, body, expected) in [
+            (Method::GET, Some("0"), Body::Empty, None),
+            (Method::POST, None, Body::Empty, Some("0")),
+            (Method::POST, Some("99"), Body::from("abc"), Some("3")),
+            (Method::PUT, Some("3"), Body::from("abc"), Some("3")),
+        ] {
+            let mut parts = parts(method, "/", told);
+            set_length(&mut parts, &body);
+            let got = parts.headers.get(CONTENT_LENGTH).map(|value| value.to_str().unwrap());
+            assert_eq!(got, expected);
+        }
+    }
+
+    #[test]
+    fn http2_gets_the_host_as_authority() {
+        let server = server("https://a.test:8443", false).unwrap();
+        let mut parts = parts(Method::GET, "/x", None);
+        parts.headers.insert(HOST, HeaderValue::from_static("public.test"));
+        assert_eq!(server.absolute(&mut parts).unwrap(), "public.test");
+        assert_eq!(parts.uri, "https://public.test/x");
+        assert!(!parts.headers.contains_key(HOST));
+        parts.headers.insert(HOST, HeaderValue::from_static("a b"));
+        assert!(server.absolute(&mut parts).is_err());
     }
 }

@@ -1,11 +1,27 @@
 //! The client side of the proxy: connector, pool, transport options, exchange, tunnel.
 
+mod connector;
 mod exchange;
 mod fetch;
+mod h2;
+mod headers;
+mod http1;
 mod options;
+mod pool;
+#[cfg(test)]
+mod tests;
+mod tls;
 mod transport;
+
+use std::future::Future;
 
 pub(crate) use exchange::Server;
 pub(crate) use fetch::{FetchError, Trailers};
 pub(crate) use options::{Certificate, ForwardingTimeouts, Options, Spiffe};
 pub(crate) use transport::{BuildError, Transport};
+
+/// Starts a task on the calling core. It belongs to a connection, and ends with it or with the core's runtime: it is
+/// in no group, since shutdown waits for clients' connections, not for servers'.
+fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    drop(tokio::runtime::Handle::current().spawn(task));
+}

@@ -1,8 +1,16 @@
 //! A transport: what the connections to servers have in common, and their pools.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
-use super::Options;
+use rustls_pki_types::ServerName;
+
+use super::connector::{Scheme, Target};
+use super::pool::{Pool, Settings};
+use super::tls::Configs;
+use super::{Options, h2};
+use crate::cores;
 
 /// Why a transport or a server cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,9 +26,21 @@ pub(crate) enum BuildError {
     Url { url: String, problem: &'static str },
 }
 
-/// A transport, built.
-#[derive(Debug)]
-pub(crate) struct Transport {}
+impl BuildError {
+    pub(super) fn option(option: &'static str, problem: impl Into<String>) -> Self {
+        Self::Option { option, problem: problem.into() }
+    }
+}
+
+/// A transport, built. Servers at the same address share a pool in it, whatever service they belong to.
+pub(crate) struct Transport {
+    settings: Settings,
+    /// For SNI and certificates, in place of the server's host.
+    server_name: Option<ServerName<'static>>,
+    response_header_timeout: Option<Duration>,
+    /// Only servers own their pools: a server that is configured no more takes its connections with it.
+    pools: Mutex<HashMap<(Scheme, String, u16), Weak<Pool>>>,
+}
 
 impl Transport {
     /// Builds a transport. It does no I/O but for reading the system's authorities, once per process.
@@ -28,6 +48,97 @@ impl Transport {
         if options.spiffe.is_some() {
             return Err(BuildError::NotBuilt("spiffe"));
         }
-        Ok(Arc::new(Self {}))
+        let server_name = match options.server_name.as_str() {
+            "" => None,
+            name => Some(ServerName::try_from(name.to_owned()).map_err(|_error| {
+                BuildError::option("serverName", format!("`{name}` is no host name"))
+            })?),
+        };
+        let timeouts = options.forwarding_timeouts.clone().unwrap_or_default();
+        let settings = Settings {
+            dial_timeout: timeouts.dial_timeout.positive(),
+            idle_timeout: timeouts.idle_conn_timeout.positive(),
+            idle_per_core: options.idle_per_core(cores::count()),
+            http2: h2::Settings {
+                read_idle_timeout: timeouts.read_idle_timeout.positive(),
+                // Go takes 0 for its default.
+                ping_timeout: timeouts.ping_timeout.positive().unwrap_or(h2::PING_TIMEOUT),
+            },
+            tls: Arc::new(Configs::build(options)?),
+            offers_http2: !options.disable_http2,
+        };
+        Ok(Arc::new(Self {
+            settings,
+            server_name,
+            response_header_timeout: timeouts.response_header_timeout.positive(),
+            pools: Mutex::default(),
+        }))
+    }
+
+    /// From the end of a request until the head of its response.
+    pub(super) fn response_header_timeout(&self) -> Option<Duration> {
+        self.response_header_timeout
+    }
+
+    /// The pool of the server at `host`, which has no brackets.
+    pub(super) fn pool(
+        &self,
+        scheme: Scheme,
+        host: &str,
+        port: u16,
+    ) -> Result<Arc<Pool>, &'static str> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (scheme, host.to_owned(), port);
+        if let Some(pool) = pools.get(&key).and_then(Weak::upgrade) {
+            return Ok(pool);
+        }
+        let server_name = match (&self.server_name, scheme) {
+            (_, Scheme::Http | Scheme::H2c) => None,
+            (Some(name), Scheme::Https) => Some(name.clone()),
+            (None, Scheme::Https) => Some(
+                ServerName::try_from(host.to_owned())
+                    .map_err(|_error| "the host cannot stand in a certificate: set serverName")?,
+            ),
+        };
+        let address = host.parse().ok().map(|ip| std::net::SocketAddr::new(ip, port));
+        let target = Target { scheme, host: host.to_owned(), port, address, server_name };
+        let pool = Arc::new(Pool::new(target, self.settings.clone()));
+        pools.retain(|_, pool| pool.strong_count() > 0);
+        pools.insert(key, Arc::downgrade(&pool));
+        Ok(pool)
+    }
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::Spiffe;
+
+    #[test]
+    fn servers_at_one_address_share_a_pool_until_all_are_gone() {
+        let transport = Transport::build(&Options::default()).unwrap();
+        let first = transport.pool(Scheme::Http, "10.0.0.1", 80).unwrap();
+        let second = transport.pool(Scheme::Http, "10.0.0.1", 80).unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+        let other = transport.pool(Scheme::Https, "10.0.0.1", 80).unwrap();
+        assert!(!Arc::ptr_eq(&first, &other));
+        drop((first, second));
+        let third = transport.pool(Scheme::Http, "10.0.0.2", 80).unwrap();
+        let count = transport.pools.lock().unwrap().len();
+        assert_eq!(count, 2, "the first pool is forgotten");
+        drop((third, other));
+    }
+
+    #[test]
+    fn spiffe_is_refused_rather_than_ignored() {
+        let options = Options { spiffe: Some(Spiffe::default()), ..Options::default() };
+        let error = Transport::build(&options).unwrap_err();
+        assert_eq!(error.to_string(), "option `spiffe` is not built yet");
     }
 }
