@@ -1,4 +1,6 @@
 //! Configuration: leaf values, the tree that every source decodes to, and the tables of contents.
 
+pub(crate) mod decode;
 pub(crate) mod dynamic;
+pub(crate) mod node;
 pub(crate) mod value;

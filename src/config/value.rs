@@ -17,8 +17,17 @@ pub(crate) struct Duration {
 #[error("`{0}` is not a duration: write seconds (`30`) or units (`1m30s`, `250ms`)")]
 pub(crate) struct DurationError(String);
 
-const UNITS: [(&str, f64); 7] =
-    [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
+/// Units in nanoseconds.
+const UNITS: [(&str, i128); 8] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("μs", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+];
 
 impl Duration {
     pub(crate) const ZERO: Self = Self { nanoseconds: 0 };
@@ -72,7 +81,7 @@ impl FromStr for Duration {
         if rest.is_empty() {
             return Err(bad());
         }
-        let mut total = 0_f64;
+        let mut total = 0_i128;
         while !rest.is_empty() {
             let number_end =
                 rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
@@ -81,13 +90,25 @@ impl FromStr for Duration {
                 tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
             let (unit, next) = tail.split_at_checked(unit_end).ok_or_else(bad)?;
             let scale = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(bad)?.1;
-            total += number.parse::<f64>().ok().ok_or_else(bad)? * scale;
+            total = total.checked_add(scaled(number, scale).ok_or_else(bad)?).ok_or_else(bad)?;
             rest = next;
         }
-        #[expect(clippy::cast_possible_truncation, reason = "checked against the range first")]
-        let nanoseconds = if total < 9.2e18 { total.round() as i64 } else { return Err(bad()) };
+        let nanoseconds = i64::try_from(total).ok().ok_or_else(bad)?;
         Ok(Self { nanoseconds: if negative { -nanoseconds } else { nanoseconds } })
     }
+}
+
+/// A decimal number times `scale`; what is finer than a nanosecond is cut off.
+fn scaled(number: &str, scale: i128) -> Option<i128> {
+    const FRACTION_DIGITS_MAX: usize = 18;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
+        return None;
+    }
+    let digits = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<i128>().ok() };
+    let fraction = fraction.get(..FRACTION_DIGITS_MAX).unwrap_or(fraction);
+    let parts = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    digits(whole)?.checked_mul(scale)?.checked_add(digits(fraction)?.checked_mul(scale)? / parts)
 }
 
 impl fmt::Display for Duration {
@@ -240,10 +261,12 @@ mod tests {
             ("100ms", "100ms"),
             ("0", "0s"),
             ("15us", "15µs"),
+            (".5s", "500ms"),
+            ("577230003.285s", "160341h40m3.285s"),
         ] {
             assert_eq!(text.parse::<Duration>().unwrap().to_string(), shown);
         }
-        for text in ["", "x", "1x", "s", "1s2", "-", "999999999999h"] {
+        for text in ["", "x", "1x", "s", "1s2", "-", "999999999999h", ".s", "1.2.3s"] {
             assert!(text.parse::<Duration>().is_err(), "{text}");
         }
     }

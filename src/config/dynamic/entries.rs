@@ -140,13 +140,13 @@ fn put<T: Serialize>(entries: &mut Entries, kind: &str, objects: &BTreeMap<Strin
     }
 }
 
-/// Decodes one object.
+/// Decodes one object. An unknown key is an error: a peer that does not know an option must not run without it.
 fn insert<T: DeserializeOwned>(
     objects: &mut BTreeMap<String, T>,
     name: String,
     value: &[u8],
 ) -> Result<(), String> {
-    let object = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+    let object = crate::config::decode::json(value)?;
     objects.insert(name, object);
     Ok(())
 }

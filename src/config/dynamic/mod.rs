@@ -2,6 +2,7 @@
 //!
 //! A table of contents: it puts the option types of the data plane under Traefik's keys.
 
+mod decode;
 mod entries;
 
 use std::collections::BTreeMap;
