@@ -1,0 +1,104 @@
+//! The active check: asks every server of a service, each in its own rhythm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::super::BuildError;
+use super::super::options::HealthCheck;
+use super::Health;
+use super::probe::Probe;
+use crate::config::value;
+use crate::upstream;
+
+/// Probes of one service that run at the same time.
+const PROBES_MAX: usize = 32;
+
+/// Probes the servers of one service.
+pub(crate) struct Checker {
+    service: Arc<str>,
+    targets: Box<[(Probe, Arc<Health>)]>,
+    interval: Duration,
+    unhealthy_interval: Duration,
+    permits: Semaphore,
+}
+
+impl Checker {
+    /// A checker of `servers`: URL and health of each.
+    pub(crate) fn new(
+        options: &HealthCheck,
+        service: &Arc<str>,
+        servers: impl Iterator<Item = (Arc<str>, Arc<Health>)>,
+        transport: &Arc<upstream::Transport>,
+    ) -> Result<Self, BuildError> {
+        let defaults = HealthCheck::default();
+        let positive = |value: value::Duration, default: value::Duration, option: &str| {
+            value.positive().unwrap_or_else(|| {
+                error!(service = %service, option, "health check: not above zero, default used");
+                default.into()
+            })
+        };
+        let interval = positive(options.interval, defaults.interval, "interval");
+        let unhealthy_interval = match options.unhealthy_interval {
+            Some(interval) => positive(interval, defaults.interval, "unhealthyInterval"),
+            None => interval,
+        };
+        let timeout = positive(options.timeout, defaults.timeout, "timeout");
+        let targets = servers
+            .map(|(url, health)| Ok((Probe::new(options, &url, timeout, transport)?, health)))
+            .collect::<Result<_, BuildError>>()?;
+        Ok(Self {
+            service: Arc::clone(service),
+            targets,
+            interval,
+            unhealthy_interval,
+            permits: Semaphore::new(PROBES_MAX),
+        })
+    }
+
+    /// Probes until `stop`. The first probe of a server comes one interval after it was first seen.
+    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let all = join_all(self.targets.iter().map(|(probe, health)| self.watch(probe, health)));
+        stop.run_until_cancelled(all).await;
+    }
+
+    async fn watch(&self, probe: &Probe, health: &Health) {
+        let mut due = health.due_within(self.interval_of(health), Instant::now());
+        loop {
+            sleep_until(due).await;
+            // Closed never: the semaphore lives as long as this.
+            let Ok(permit) = self.permits.acquire().await else { return };
+            let result = probe.run().await;
+            drop(permit);
+            self.note(probe, health, result);
+            // Counted from when it was due, so that slow answers do not stretch the rhythm.
+            due = (due + self.interval_of(health)).max(Instant::now());
+            health.set_due(due);
+        }
+    }
+
+    fn interval_of(&self, health: &Health) -> Duration {
+        if health.is_up() { self.interval } else { self.unhealthy_interval }
+    }
+
+    fn note(&self, probe: &Probe, health: &Health, result: Result<(), String>) {
+        let (service, url) = (&self.service, probe.url());
+        match result {
+            Ok(()) if health.set_up(true) => info!(%service, %url, "server is up"),
+            Ok(()) => {}
+            Err(reason) if health.set_up(false) => warn!(%service, %url, reason, "server is down"),
+            Err(reason) => debug!(%service, %url, reason, "server is still down"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Checker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checker").field("service", &self.service).finish_non_exhaustive()
+    }
+}
