@@ -50,6 +50,11 @@ pub(crate) enum ProxyError {
     Internal(String),
 }
 
+/// Among the extensions of a response that stands for an error with which no byte had reached a server: a middleware
+/// that turns errors into responses must not hide that a retry is safe.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NothingSent;
+
 impl ProxyError {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
@@ -90,6 +95,15 @@ impl ProxyError {
 
     /// The response that the client gets.
     pub(crate) fn into_response(self) -> Response {
+        let nothing_sent = self.nothing_sent();
+        let mut response = self.written();
+        if nothing_sent {
+            response.extensions_mut().insert(NothingSent);
+        }
+        response
+    }
+
+    fn written(self) -> Response {
         match self {
             Self::NotFound => plain_text(StatusCode::NOT_FOUND, "404 page not found\n"),
             Self::NoServer => plain_text(StatusCode::SERVICE_UNAVAILABLE, "no available server\n"),

@@ -13,9 +13,13 @@ use async_trait::async_trait;
 
 pub(crate) use body::{Body, BodyError};
 pub(crate) use connection::{Connection, TlsSession};
-pub(crate) use error::{ProxyError, Side, plain_text};
+pub(crate) use error::{NothingSent, ProxyError, Side, plain_text};
 pub(crate) use exchange::{Exchange, Record};
 pub(crate) use request::Request;
+
+/// Among a request's extensions: the client's address is not appended to `X-Forwarded-For`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeepForwardedFor;
 
 /// A response on its way to the client.
 pub(crate) type Response = ::http::Response<Body>;

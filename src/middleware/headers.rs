@@ -2,11 +2,22 @@
 //!
 //! Traefik v3: HTTP middlewares, `Headers`.
 
-use std::collections::BTreeMap;
+mod cors;
+mod custom;
+mod security;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ::http::StatusCode;
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Build, BuildContext, BuildError, Shared, is_default};
+use self::cors::Cors;
+use self::custom::Edit;
+use self::security::Security;
+use super::{Build, BuildContext, BuildError, Middleware, Next, Shared, is_default};
+use crate::http::{ProxyError, Request, Response, plain_text};
 
 /// Options of `headers`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -116,6 +127,56 @@ pub(crate) struct Headers {
 
 impl Build for Headers {
     fn build(&self, _: &BuildContext<'_>) -> Result<Shared, BuildError> {
-        Err(BuildError::NotBuilt("headers"))
+        if is_default(self) {
+            return Err(BuildError::Other("headers configuration not valid".to_owned()));
+        }
+        Ok(Arc::new(Editor {
+            request: custom::edits("customRequestHeaders", &self.custom_request_headers)?,
+            response: custom::edits("customResponseHeaders", &self.custom_response_headers)?,
+            cors: Cors::new(self)?,
+            security: Security::new(self)?,
+        }))
     }
 }
+
+/// On the way in: CORS, custom headers, security. On the way back in reverse, so that custom headers win.
+struct Editor {
+    request: Vec<Edit>,
+    response: Vec<Edit>,
+    cors: Option<Cors>,
+    security: Option<Security>,
+}
+
+#[async_trait]
+impl Middleware for Editor {
+    async fn handle(&self, mut request: Request, next: Next<'_>) -> Result<Response, ProxyError> {
+        if let Some(preflight) = self.cors.as_ref().and_then(|cors| cors.preflight(&request)) {
+            return Ok(preflight);
+        }
+        let origin = self.cors.as_ref().and_then(|cors| cors.allowed_origin(request.headers()));
+        custom::edit_request(&self.request, &mut request);
+        let mut over_tls = false;
+        let mut bad_host = false;
+        if let Some(security) = &self.security {
+            over_tls = security.is_over_tls(&request);
+            bad_host = !security.is_host_allowed(&request);
+        }
+        // Errors become responses here already, since they get the headers, too.
+        let mut response = if bad_host {
+            plain_text(StatusCode::INTERNAL_SERVER_ERROR, "Bad Host\n")
+        } else {
+            next.run(request).await.unwrap_or_else(ProxyError::into_response)
+        };
+        if let Some(security) = self.security.as_ref().filter(|_| !bad_host) {
+            security.apply(response.headers_mut(), over_tls);
+        }
+        custom::edit(&self.response, response.headers_mut());
+        if let Some(cors) = &self.cors {
+            cors.apply(response.headers_mut(), origin);
+        }
+        Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests;
