@@ -131,12 +131,15 @@ impl Handler for LoadBalancer {
         let Some((server, cookie)) = self.pick(request.headers(), client) else {
             return Err(ProxyError::NoServer);
         };
-        let watched = self.balancer.watches_load().then(|| (server.load.enter(), Instant::now()));
+        let in_flight = self.balancer.watches_load().then(|| server.load.enter());
+        let started = self.balancer.watches_latency().then(Instant::now);
         let result = server.upstream.send(request).await;
         self.judge(server, &result);
         let mut response = result?;
-        if let Some((in_flight, started)) = watched {
+        if let Some(started) = started {
             server.load.answered_after(started.elapsed());
+        }
+        if let Some(in_flight) = in_flight {
             response = response.map(|body| counted(body, in_flight));
         }
         if let Some(cookie) = cookie {

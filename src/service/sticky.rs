@@ -231,4 +231,13 @@ mod tests {
         let (index, cookie) = choose("s=canary", 0).unwrap();
         assert_eq!((index, cookie.unwrap()), (1, "s=e100fbce008c04ec; Path=/".parse().unwrap()));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_cookie_is_read_without_harm(cookie in "[ -~]{0,40}") {
+            let sticky = sticky(&Cookie { name: "s".into(), ..Cookie::default() });
+            let found = sticky.find(&asking(&[&cookie]));
+            proptest::prop_assert!(found.is_none());
+        }
+    }
 }

@@ -45,6 +45,10 @@ impl Balancer for LeastTime {
         true
     }
 
+    fn watches_latency(&self) -> bool {
+        true
+    }
+
     fn phases(&self) -> Phases {
         self.turns.phases()
     }

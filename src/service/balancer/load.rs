@@ -1,16 +1,22 @@
 //! What a server has to do: requests in flight, and how fast it answered of late.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Answers that the average is taken over, as in Traefik.
 const SAMPLES: usize = 100;
 
 /// Counters of one server. They survive changes of the configuration, since requests do too.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Load {
     in_flight: AtomicUsize,
+    /// Only there once a balancer wants to know.
+    latency: OnceLock<Box<Latency>>,
+}
+
+#[derive(Debug)]
+struct Latency {
     /// Microseconds until the head of the last answers, a ring.
     samples: [AtomicU32; SAMPLES],
     /// Answers so far; its remainder is the next place in the ring.
@@ -19,10 +25,9 @@ pub(crate) struct Load {
     sum: AtomicU64,
 }
 
-impl Default for Load {
+impl Default for Latency {
     fn default() -> Self {
         Self {
-            in_flight: AtomicUsize::new(0),
             samples: [const { AtomicU32::new(0) }; SAMPLES],
             answers: AtomicUsize::new(0),
             sum: AtomicU64::new(0),
@@ -44,21 +49,20 @@ impl Load {
     /// Notes that a response's head came after `time`.
     pub(crate) fn answered_after(&self, time: Duration) {
         let time = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
-        let place = self.answers.fetch_add(1, Relaxed) % SAMPLES;
-        if let Some(sample) = self.samples.get(place) {
+        let latency = self.latency.get_or_init(Box::default);
+        let place = latency.answers.fetch_add(1, Relaxed) % SAMPLES;
+        if let Some(sample) = latency.samples.get(place) {
             let old = sample.swap(time, Relaxed);
             // Wrapping, so that the order in which cores add and subtract does not matter.
-            self.sum.fetch_add(u64::from(time).wrapping_sub(u64::from(old)), Relaxed);
+            latency.sum.fetch_add(u64::from(time).wrapping_sub(u64::from(old)), Relaxed);
         }
     }
 
     /// Milliseconds until the head, on average over the last answers; 0 before the first.
     pub(crate) fn latency_ms(&self) -> f64 {
-        let answers = self.answers.load(Relaxed).min(SAMPLES);
-        if answers == 0 {
-            return 0.0;
-        }
-        self.sum.load(Relaxed) as f64 / answers as f64 / 1000.0
+        let Some(latency) = self.latency.get() else { return 0.0 };
+        let answers = latency.answers.load(Relaxed).clamp(1, SAMPLES);
+        latency.sum.load(Relaxed) as f64 / answers as f64 / 1000.0
     }
 }
 

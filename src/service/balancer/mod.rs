@@ -39,8 +39,13 @@ pub(crate) trait Balancer: Send + Sync {
     /// The index of the member for a request of `client`, among those that are `usable`.
     fn pick(&self, client: &[u8], usable: &dyn Fn(usize) -> bool) -> Option<usize>;
 
-    /// True where [`Load`] decides, so that it has to be kept.
+    /// True where requests in flight decide, so that they have to be counted.
     fn watches_load(&self) -> bool {
+        false
+    }
+
+    /// True where the time until the head of answers decides, so that it has to be measured.
+    fn watches_latency(&self) -> bool {
         false
     }
 

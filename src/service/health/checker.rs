@@ -102,3 +102,51 @@ impl std::fmt::Debug for Checker {
         f.debug_struct("Checker").field("service", &self.service).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::transport;
+    use super::*;
+
+    fn checker(options: &HealthCheck, url: &str) -> Result<Checker, BuildError> {
+        let servers = [(Arc::from(url), Arc::default())];
+        Checker::new(options, &"x@p".into(), servers.into_iter(), &transport())
+    }
+
+    #[test]
+    fn intervals_have_defaults_and_depend_on_health() {
+        let zero = value::Duration::ZERO;
+        let options = HealthCheck { interval: zero, timeout: zero, ..HealthCheck::default() };
+        let built = checker(&options, "http://a").unwrap();
+        assert_eq!(built.interval, Duration::from_secs(30));
+        assert_eq!(built.unhealthy_interval, built.interval);
+        let unhealthy_interval = Some(value::Duration::from_secs(2));
+        let options = HealthCheck { unhealthy_interval, ..HealthCheck::default() };
+        let built = checker(&options, "http://a").unwrap();
+        let health = &built.targets[0].1;
+        assert_eq!(built.interval_of(health), Duration::from_secs(30));
+        built.note(&built.targets[0].0, health, Err("refused".into()));
+        assert_eq!(built.interval_of(health), Duration::from_secs(2));
+        built.note(&built.targets[0].0, health, Ok(()));
+        assert!(health.is_up());
+    }
+
+    #[test]
+    fn mistakes_are_found_at_once() {
+        for options in [
+            HealthCheck { mode: "tcp".into(), ..HealthCheck::default() },
+            HealthCheck { path: "http://b/".into(), ..HealthCheck::default() },
+            HealthCheck { method: "G T".into(), ..HealthCheck::default() },
+            HealthCheck { scheme: "ftp".into(), ..HealthCheck::default() },
+        ] {
+            assert!(checker(&options, "http://a").is_err(), "{options:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_checker_ends_when_it_is_told_to() {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        Arc::new(checker(&HealthCheck::default(), "http://a").unwrap()).run(stop).await;
+    }
+}

@@ -157,12 +157,13 @@ fn address(options: &HealthCheck, base: &Uri, mode: Mode) -> Result<String, Buil
                 BuildError::option("healthCheck.port", format!("{port}: {error}"))
             })?),
         };
-    Ok(match port {
-        Some(port) => format!("{scheme}://{host}:{port}"),
-        // Only the scheme says which port is meant, and that is the server's own.
-        None if base.scheme_str() == Some("https") => format!("{scheme}://{host}:443"),
-        None => format!("{scheme}://{host}:80"),
-    })
+    let port = match (port, mode) {
+        (None, Mode::Grpc) if scheme == "h2c" && base.scheme_str() == Some("https") => Some(443),
+        (port, Mode::Grpc | Mode::Http(_)) => port,
+    };
+    // Without a port it is the scheme's.
+    Ok(port
+        .map_or_else(|| format!("{scheme}://{host}"), |port| format!("{scheme}://{host}:{port}")))
 }
 
 fn headers(options: &HealthCheck, mode: Mode) -> Result<HeaderMap, BuildError> {
@@ -280,6 +281,22 @@ mod tests {
         assert_eq!(with("", 0, Mode::Grpc).unwrap(), "h2c://[::1]:80");
         assert_eq!(with("https", 0, Mode::Grpc).unwrap(), "https://[::1]:80");
         assert!(with("", 70000, Mode::Http(0)).is_err());
+        let portless = |scheme: &str, base: &str, mode| {
+            let options = HealthCheck { scheme: scheme.into(), ..HealthCheck::default() };
+            address(&options, &base.parse().unwrap(), mode).unwrap()
+        };
+        assert_eq!(portless("https", "http://a", Mode::Http(0)), "https://a");
+        assert_eq!(portless("", "https://a", Mode::Grpc), "h2c://a:443");
+        assert_eq!(portless("", "http://a", Mode::Grpc), "h2c://a");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_path_is_refused_or_resolved(path in ".*") {
+            if let Ok(target) = target(&"http://a/b/c?d".parse().unwrap(), &path) {
+                proptest::prop_assert!(target.path().starts_with('/') && target.host().is_none());
+            }
+        }
     }
 
     #[test]
