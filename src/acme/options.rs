@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::value::{Duration, FileOrContent, is_default};
+use crate::config::value::{Duration, FileOrContent, Secret, is_default};
 
 /// An entry of `certificatesResolvers`: `acme` or `tailscale`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -122,8 +122,8 @@ pub(crate) struct Eab {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) kid: String,
     /// The key, base64url.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) hmac_encoded: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) hmac_encoded: Secret,
 }
 
 /// `acme.httpChallenge`.

@@ -3,4 +3,8 @@
 pub(crate) mod decode;
 pub(crate) mod dynamic;
 pub(crate) mod node;
+pub(crate) mod startup;
 pub(crate) mod value;
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::value::{ClientTls, Duration, is_default};
+use crate::config::value::{ClientTls, Duration, Secret, is_default};
 
 /// `log`: what the program says about itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -307,8 +307,8 @@ pub(crate) struct InfluxDb2 {
     /// Address of the server. Default: `http://localhost:8086`.
     pub(crate) address: String,
     /// Token to show. Default: none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) token: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) token: Secret,
     /// Organisation. Required.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) org: String,
@@ -333,7 +333,7 @@ impl Default for InfluxDb2 {
     fn default() -> Self {
         Self {
             address: "http://localhost:8086".to_owned(),
-            token: String::new(),
+            token: Secret::default(),
             org: String::new(),
             bucket: String::new(),
             push_interval: Duration::from_secs(10),

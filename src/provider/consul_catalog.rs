@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::value::{ClientTls, Duration, is_default};
+use crate::config::value::{ClientTls, Duration, Secret, is_default};
 
 /// `providers.consulCatalog`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -90,8 +90,8 @@ pub(crate) struct Endpoint {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) datacenter: String,
     /// Token to show. Default: none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) token: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) token: Secret,
     /// TLS towards Consul.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<ClientTls>,
@@ -111,6 +111,6 @@ pub(crate) struct HttpAuth {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) username: String,
     /// Password.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) password: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) password: Secret,
 }

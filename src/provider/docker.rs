@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::value::{ClientTls, Duration, is_default};
+use crate::config::value::{ClientTls, Duration, Secret, is_default};
 
 /// `providers.docker`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,8 +33,8 @@ pub(crate) struct Docker {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) username: String,
     /// Password for HTTP basic authentication. Default: none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) password: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) password: Secret,
     /// Where Docker answers. Default: `unix:///var/run/docker.sock`.
     pub(crate) endpoint: String,
     /// TLS towards Docker.
@@ -56,7 +56,7 @@ impl Default for Docker {
             watch: true,
             default_rule: "Host(`{{ normalize .Name }}`)".to_owned(),
             username: String::new(),
-            password: String::new(),
+            password: Secret::default(),
             endpoint: "unix:///var/run/docker.sock".to_owned(),
             tls: None,
             http_client_timeout: Duration::ZERO,

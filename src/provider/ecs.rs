@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::value::is_default;
+use crate::config::value::{Secret, is_default};
 
 /// `providers.ecs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,8 +39,8 @@ pub(crate) struct Ecs {
     #[serde(rename = "accessKeyID", skip_serializing_if = "String::is_empty")]
     pub(crate) access_key_id: String,
     /// Secret of the access key. Default: from the environment.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) secret_access_key: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) secret_access_key: Secret,
 }
 
 impl Default for Ecs {
@@ -56,7 +56,7 @@ impl Default for Ecs {
             ecs_anywhere: false,
             region: String::new(),
             access_key_id: String::new(),
-            secret_access_key: String::new(),
+            secret_access_key: Secret::default(),
         }
     }
 }

@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::value::{ClientTls, is_default};
+use crate::config::value::{ClientTls, Secret, is_default};
 
 /// `providers.consul`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -16,8 +16,8 @@ pub(crate) struct Consul {
     /// Where the store answers, `host:port`. Default: 127.0.0.1:8500.
     pub(crate) endpoints: Vec<String>,
     /// Token to show. Default: none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) token: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) token: Secret,
     /// TLS towards the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<ClientTls>,
@@ -31,7 +31,7 @@ impl Default for Consul {
         Self {
             root_key: "traefik".to_owned(),
             endpoints: vec!["127.0.0.1:8500".to_owned()],
-            token: String::new(),
+            token: Secret::default(),
             tls: None,
             namespaces: Vec::new(),
         }
@@ -50,8 +50,8 @@ pub(crate) struct Etcd {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) username: String,
     /// Password. Default: none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) password: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) password: Secret,
     /// TLS towards the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<ClientTls>,
@@ -63,7 +63,7 @@ impl Default for Etcd {
             root_key: "traefik".to_owned(),
             endpoints: vec!["127.0.0.1:2379".to_owned()],
             username: String::new(),
-            password: String::new(),
+            password: Secret::default(),
             tls: None,
         }
     }
@@ -81,8 +81,8 @@ pub(crate) struct Redis {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) username: String,
     /// Password. Default: none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) password: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) password: Secret,
     /// Number of the database. Default: 0.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) db: i64,
@@ -100,7 +100,7 @@ impl Default for Redis {
             root_key: "traefik".to_owned(),
             endpoints: vec!["127.0.0.1:6379".to_owned()],
             username: String::new(),
-            password: String::new(),
+            password: Secret::default(),
             db: 0,
             tls: None,
             sentinel: None,
@@ -119,8 +119,8 @@ pub(crate) struct Sentinel {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) username: String,
     /// Password of the sentinels. Default: none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) password: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) password: Secret,
     /// Reads from the nearest server. Default: false.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) latency_strategy: bool,
@@ -147,8 +147,8 @@ pub(crate) struct ZooKeeper {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) username: String,
     /// Password. Default: none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) password: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) password: Secret,
 }
 
 impl Default for ZooKeeper {
@@ -157,7 +157,7 @@ impl Default for ZooKeeper {
             root_key: "traefik".to_owned(),
             endpoints: vec!["127.0.0.1:2181".to_owned()],
             username: String::new(),
-            password: String::new(),
+            password: Secret::default(),
         }
     }
 }

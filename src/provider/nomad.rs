@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::value::{ClientTls, Duration, is_default};
+use crate::config::value::{ClientTls, Duration, Secret, is_default};
 
 /// `providers.nomad`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -72,8 +72,8 @@ pub(crate) struct Endpoint {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) region: String,
     /// Token to show. Default: none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) token: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) token: Secret,
     /// TLS towards Nomad.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<ClientTls>,
@@ -87,7 +87,7 @@ impl Default for Endpoint {
         Self {
             address: "http://127.0.0.1:4646".to_owned(),
             region: String::new(),
-            token: String::new(),
+            token: Secret::default(),
             tls: None,
             endpoint_wait_time: Duration::ZERO,
         }

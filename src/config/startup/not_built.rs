@@ -1,0 +1,78 @@
+//! Options that decode and have no effect yet: said once at start, never ignored in silence.
+
+use super::{Experimental, Startup};
+use crate::observe::options::{Log, Metrics};
+
+/// A key, and whether it is set.
+type Entry = (&'static str, fn(&Startup) -> bool);
+
+/// Keys that are not built yet. A part that is built takes its line out of here.
+const NOT_BUILT: [Entry; 40] = [
+    ("global.sendAnonymousUsage", |s| s.global.send_anonymous_usage),
+    ("hostResolver", |s| s.host_resolver.is_some()),
+    ("spiffe", |s| s.spiffe.is_some()),
+    ("ocsp", |s| s.ocsp.is_some()),
+    ("serversTransport.spiffe", |s| s.servers_transport.spiffe.is_some()),
+    ("tcpServersTransport", |s| s.tcp_servers_transport != Default::default()),
+    ("certificatesResolvers", |s| !s.certificates_resolvers.is_empty()),
+    ("providers.docker", |s| s.providers.docker.is_some()),
+    ("providers.swarm", |s| s.providers.swarm.is_some()),
+    ("providers.kubernetesIngress", |s| s.providers.kubernetes_ingress.is_some()),
+    ("providers.kubernetesIngressNGINX", |s| s.providers.kubernetes_ingress_nginx.is_some()),
+    ("providers.kubernetesCRD", |s| s.providers.kubernetes_crd.is_some()),
+    ("providers.kubernetesGateway", |s| s.providers.kubernetes_gateway.is_some()),
+    ("providers.knative", |s| s.providers.knative.is_some()),
+    ("providers.rest", |s| s.providers.rest.is_some()),
+    ("providers.consulCatalog", |s| s.providers.consul_catalog.is_some()),
+    ("providers.nomad", |s| s.providers.nomad.is_some()),
+    ("providers.ecs", |s| s.providers.ecs.is_some()),
+    ("providers.consul", |s| s.providers.consul.is_some()),
+    ("providers.etcd", |s| s.providers.etcd.is_some()),
+    ("providers.zooKeeper", |s| s.providers.zoo_keeper.is_some()),
+    ("providers.redis", |s| s.providers.redis.is_some()),
+    ("providers.http", |s| s.providers.http.is_some()),
+    ("providers.plugin", |s| !s.providers.plugin.is_empty()),
+    ("log.maxSize", |s| log(s, |log| log.max_size != 0)),
+    ("log.maxAge", |s| log(s, |log| log.max_age != 0)),
+    ("log.maxBackups", |s| log(s, |log| log.max_backups != 0)),
+    ("log.compress", |s| log(s, |log| log.compress)),
+    ("log.otlp", |s| log(s, |log| log.otlp.is_some())),
+    ("accessLog.otlp", |s| s.access_log.as_ref().is_some_and(|log| log.otlp.is_some())),
+    ("metrics.datadog", |s| metrics(s, |metrics| metrics.datadog.is_some())),
+    ("metrics.statsD", |s| metrics(s, |metrics| metrics.stats_d.is_some())),
+    ("metrics.influxDB2", |s| metrics(s, |metrics| metrics.influx_db2.is_some())),
+    ("metrics.otlp", |s| metrics(s, |metrics| metrics.otlp.is_some())),
+    ("tracing", |s| s.tracing.is_some()),
+    ("api.debug", |s| s.api.as_ref().is_some_and(|api| api.debug)),
+    ("experimental.plugins", |s| experimental(s, |e| !e.plugins.is_empty())),
+    ("experimental.localPlugins", |s| experimental(s, |e| !e.local_plugins.is_empty())),
+    ("experimental.fastProxy", |s| experimental(s, |e| e.fast_proxy.is_some())),
+    ("cluster.join", |s| s.cluster.as_ref().is_some_and(|cluster| !cluster.join.is_empty())),
+];
+
+/// The keys that are set and not built yet.
+pub(crate) fn not_built(startup: &Startup) -> Vec<String> {
+    let set = NOT_BUILT.iter().filter(|(_, is_set)| is_set(startup));
+    let mut keys: Vec<String> = set.map(|(key, _)| (*key).to_owned()).collect();
+    for (name, entry_point) in &startup.entry_points {
+        if entry_point.http3.is_some() {
+            keys.push(format!("entryPoints.{name}.http3"));
+        }
+        if entry_point.address.to_ascii_lowercase().ends_with("/udp") {
+            keys.push(format!("entryPoints.{name}.address (UDP)"));
+        }
+    }
+    keys
+}
+
+fn log(startup: &Startup, test: fn(&Log) -> bool) -> bool {
+    startup.log.as_ref().is_some_and(test)
+}
+
+fn metrics(startup: &Startup, test: fn(&Metrics) -> bool) -> bool {
+    startup.metrics.as_ref().is_some_and(test)
+}
+
+fn experimental(startup: &Startup, test: fn(&Experimental) -> bool) -> bool {
+    startup.experimental.as_ref().is_some_and(test)
+}
