@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::h1;
+
 /// Why a body ended early. The text names the side.
 pub(crate) type BodyError = Box<dyn Error + Send + Sync>;
 
@@ -19,6 +21,8 @@ pub(crate) enum Body {
     Empty,
     /// All of it is here already.
     Full(Bytes),
+    /// Comes from a client over HTTP/1.
+    Client(h1::Incoming),
     /// Comes from a client over hyper.
     Incoming(Incoming),
     /// Anything else that streams.
@@ -58,6 +62,7 @@ impl fmt::Debug for Body {
         match self {
             Self::Empty => f.write_str("Empty"),
             Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
+            Self::Client(body) => body.fmt(f),
             Self::Incoming(_) => f.write_str("Incoming"),
             Self::Stream(_) => f.write_str("Stream"),
         }
@@ -79,6 +84,7 @@ impl HttpBody for Body {
                 *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(all))))
             }
+            Self::Client(body) => Pin::new(body).poll_frame(cx),
             Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Stream(body) => body.as_mut().poll_frame(cx),
         }
@@ -88,6 +94,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
+            Self::Client(body) => body.is_end_stream(),
             Self::Incoming(body) => body.is_end_stream(),
             Self::Stream(body) => body.is_end_stream(),
         }
@@ -97,6 +104,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Client(body) => body.size_hint(),
             Self::Incoming(body) => body.size_hint(),
             Self::Stream(body) => body.size_hint(),
         }

@@ -4,8 +4,10 @@ pub(crate) mod body;
 mod connection;
 mod error;
 mod exchange;
+pub(crate) mod h1;
 pub(crate) mod path;
 mod request;
+pub(crate) mod upgrade;
 
 use std::sync::Arc;
 
@@ -15,7 +17,9 @@ pub(crate) use body::{Body, BodyError};
 pub(crate) use connection::{Connection, TlsSession};
 pub(crate) use error::{NothingSent, ProxyError, Side, plain_text};
 pub(crate) use exchange::{Exchange, Record};
+pub(crate) use h1::Informational;
 pub(crate) use request::Request;
+pub(crate) use upgrade::{OnUpgrade, Upgraded};
 
 /// Among a request's extensions: the client's address is not appended to `X-Forwarded-For`.
 #[derive(Debug, Clone, Copy)]

@@ -3,6 +3,7 @@
 mod connector;
 mod exchange;
 mod fetch;
+mod h1;
 mod h2;
 mod headers;
 mod http1;

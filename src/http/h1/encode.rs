@@ -1,0 +1,233 @@
+//! Heads and bodies as they are written.
+//!
+//! Field names are written as Go writes them (`Content-Type`), since some peers compare them letter by letter.
+
+use std::cell::RefCell;
+use std::io::Write;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, StatusCode, Version};
+use http_body::Frame;
+use time::OffsetDateTime;
+
+use super::chunked::may_be_trailer;
+use super::wire::Wire;
+use crate::clock;
+
+/// How the body being written says where it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyEncoder {
+    /// All is written.
+    Done,
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+/// A body does not have the length that its head says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the body does not have the length that its head says")]
+pub(crate) struct WrongLength;
+
+impl BodyEncoder {
+    /// Puts a frame; `last` where the body says that nothing follows.
+    pub(crate) fn put<IO>(
+        &mut self,
+        wire: &mut Wire<IO>,
+        frame: Frame<Bytes>,
+        last: bool,
+    ) -> Result<(), WrongLength> {
+        match frame.into_data() {
+            Ok(data) => self.put_data(wire, data, last),
+            Err(frame) => {
+                if let (Self::Chunked, Ok(trailers)) = (*self, frame.into_trailers()) {
+                    put_trailers(wire.flat(), &trailers);
+                    *self = Self::Done;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn put_data<IO>(
+        &mut self,
+        wire: &mut Wire<IO>,
+        data: Bytes,
+        last: bool,
+    ) -> Result<(), WrongLength> {
+        match self {
+            Self::Done if data.is_empty() => {}
+            Self::Done => return Err(WrongLength),
+            Self::Length(left) => {
+                *left = left.checked_sub(data.len() as u64).ok_or(WrongLength)?;
+                if *left == 0 {
+                    *self = Self::Done;
+                }
+                wire.push(data, Bytes::new());
+            }
+            // An empty chunk would end the body.
+            Self::Chunked if data.is_empty() => {}
+            Self::Chunked => {
+                put_chunk_size(wire.flat(), data.len());
+                let tail: &'static [u8] = if last { b"\r\n0\r\n\r\n" } else { b"\r\n" };
+                wire.push(data, Bytes::from_static(tail));
+                if last {
+                    *self = Self::Done;
+                }
+            }
+            Self::UntilClose => wire.push(data, Bytes::new()),
+        }
+        Ok(())
+    }
+
+    /// Puts the end of the body.
+    pub(crate) fn end<IO>(&mut self, wire: &mut Wire<IO>) -> Result<(), WrongLength> {
+        match self {
+            Self::Length(1..) => return Err(WrongLength),
+            Self::Chunked => wire.flat().extend_from_slice(b"0\r\n\r\n"),
+            Self::Done | Self::Length(0) | Self::UntilClose => {}
+        }
+        *self = Self::Done;
+        Ok(())
+    }
+}
+
+/// Writes a status line. Codes without a registered text get Go's.
+pub(crate) fn put_status_line(out: &mut Vec<u8>, version: Version, status: StatusCode) {
+    let protocol: &[u8] = if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " };
+    out.extend_from_slice(protocol);
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    if let Some(reason) = status.canonical_reason() {
+        out.extend_from_slice(reason.as_bytes());
+    } else {
+        out.extend_from_slice(b"status code ");
+        out.extend_from_slice(status.as_str().as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes one field.
+pub(crate) fn put_field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    put_name(out, name.as_str());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes `Content-Length`.
+pub(crate) fn put_length(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"Content-Length: ");
+    out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Go's canonical form, except that WebSocket's fields are written as their RFC does.
+fn put_name(out: &mut Vec<u8>, name: &str) {
+    const WEBSOCKET: &str = "sec-websocket-";
+    let start = out.len();
+    out.extend_from_slice(name.as_bytes());
+    let mut upper = true;
+    for byte in out.iter_mut().skip(start) {
+        if upper {
+            byte.make_ascii_uppercase();
+        }
+        upper = *byte == b'-';
+    }
+    if name.starts_with(WEBSOCKET)
+        && let Some(byte) = out.get_mut(start + "sec-web".len())
+    {
+        byte.make_ascii_uppercase();
+    }
+}
+
+/// Writes the line before a chunk. A size of 0 would end the body.
+pub(crate) fn put_chunk_size(out: &mut Vec<u8>, size: usize) {
+    write!(out, "{size:x}\r\n").expect("memory takes all that is written");
+}
+
+/// Writes the end of a chunked body, with trailers.
+pub(crate) fn put_trailers(out: &mut Vec<u8>, trailers: &HeaderMap) {
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers {
+        if may_be_trailer(name) {
+            put_field(out, name, value.as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+thread_local! {
+    /// The second for which the text was made.
+    static DATE: RefCell<(u64, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
+}
+
+/// Writes `Date`, which is made once a second.
+pub(crate) fn put_date(out: &mut Vec<u8>) {
+    let second = clock::now().as_secs();
+    DATE.with_borrow_mut(|(made_for, text)| {
+        if *made_for != second || text.is_empty() {
+            *made_for = second;
+            text.clear();
+            put_date_of(text, second);
+        }
+        out.extend_from_slice(text);
+    });
+}
+
+/// RFC 9110, section 5.6.7.
+fn put_date_of(out: &mut Vec<u8>, second: u64) {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let second = i64::try_from(second).unwrap_or_default();
+    let at = OffsetDateTime::from_unix_timestamp(second).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let weekday = at.weekday().to_string();
+    let weekday = weekday.get(..3).unwrap_or_default();
+    let month = MONTHS.get(usize::from(u8::from(at.month()) - 1)).unwrap_or(&"Jan");
+    let (day, year, hour) = (at.day(), at.year(), at.hour());
+    let (minute, second) = (at.minute(), at.second());
+    write!(
+        out,
+        "Date: {weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT\r\n"
+    )
+    .expect("memory takes all that is written");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_written_as_go_writes_them() {
+        for (name, written) in [
+            ("content-type", "Content-Type"),
+            ("etag", "Etag"),
+            ("x-forwarded-for", "X-Forwarded-For"),
+            ("sec-websocket-accept", "Sec-WebSocket-Accept"),
+            ("sec-fetch-mode", "Sec-Fetch-Mode"),
+            ("a--b_c", "A--B_c"),
+        ] {
+            let mut out = Vec::new();
+            put_name(&mut out, name);
+            assert_eq!(String::from_utf8(out).unwrap(), written);
+        }
+    }
+
+    #[test]
+    fn dates_are_those_of_the_rfc() {
+        let mut out = Vec::new();
+        put_date_of(&mut out, 784_111_777);
+        assert_eq!(out, b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+    }
+
+    #[test]
+    fn a_body_of_another_length_is_an_error() {
+        let mut wire = Wire::new((), Bytes::new());
+        let data = || Frame::data(Bytes::from_static(b"abc"));
+        let mut encoder = BodyEncoder::Length(2);
+        assert_eq!(encoder.put(&mut wire, data(), false), Err(WrongLength));
+        let mut encoder = BodyEncoder::Length(4);
+        assert_eq!(encoder.put(&mut wire, data(), true), Ok(()));
+        assert_eq!(encoder.end(&mut wire), Err(WrongLength));
+    }
+}

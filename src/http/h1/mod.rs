@@ -1,0 +1,18 @@
+//! HTTP/1.0 and HTTP/1.1 (RFC 9112): the codec that both sides of the proxy share, and the server's connection.
+//!
+//! Strict where it decides what a message is: whatever could be read in two ways is refused, never repaired.
+
+mod chunked;
+mod encode;
+mod framing;
+mod head;
+mod incoming;
+mod server;
+mod wire;
+
+pub(crate) use encode::{BodyEncoder, put_field, put_length};
+pub(crate) use framing::{DecodeError, Decoder, Framing};
+pub(crate) use head::{Limits, ResponseHead, parse_length, response as parse_response};
+pub(crate) use incoming::{Incoming, Informational};
+pub(crate) use server::{Ended, Service, Settings, serve};
+pub(crate) use wire::Wire;
