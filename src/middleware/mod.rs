@@ -28,6 +28,7 @@ mod retry;
 mod rewrite;
 mod secret;
 mod source;
+mod statuses;
 mod strip_prefix;
 mod strip_prefix_regex;
 #[cfg(test)]

@@ -2,13 +2,24 @@
 //!
 //! Traefik v3: HTTP middlewares, `RateLimit`.
 
-use serde::{Deserialize, Serialize};
+mod buckets;
 
+use std::sync::Arc;
+
+use ::http::{HeaderValue, StatusCode, header};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use self::buckets::{Buckets, Rate};
 use super::client_tls::ClientTls;
 use super::secret::Secret;
-use super::source::SourceCriterion;
-use super::{Build, BuildContext, BuildError, Shared, is_default};
+use super::source::{Source, SourceCriterion};
+use super::{
+    Build, BuildContext, BuildError, Middleware, Next, Shared, is_default, status_response,
+};
 use crate::config::value::Duration;
+use crate::http::{ProxyError, Request, Response};
 
 /// Options of `rateLimit`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -96,6 +107,122 @@ impl Default for Redis {
 
 impl Build for RateLimit {
     fn build(&self, _: &BuildContext<'_>) -> Result<Shared, BuildError> {
-        Err(BuildError::NotBuilt("rateLimit"))
+        if self.redis.is_some() {
+            return Err(BuildError::NotBuilt("rateLimit.redis"));
+        }
+        if self.average < 0 || self.period.is_negative() {
+            return Err(BuildError::Other("average and period must not be negative".to_owned()));
+        }
+        let source = Source::new(self.source_criterion.as_ref(), &SourceCriterion::default())?;
+        let buckets = (self.average > 0).then(|| Buckets::new(self.rate()));
+        Ok(Arc::new(Limiter { buckets, source }))
+    }
+}
+
+impl RateLimit {
+    fn rate(&self) -> Rate {
+        let second = 1e9;
+        let period = self.period.positive().map_or(second, |period| period.as_secs_f64() * 1e9);
+        let average = self.average as f64;
+        let per_second = average * second / period;
+        let wait_max =
+            if per_second >= 1.0 { second / (2.0 * per_second.floor()) } else { second / 2.0 };
+        Rate { interval: period / average, burst: self.burst.max(1) as f64, wait_max }
+    }
+}
+
+/// Each peer counts for itself.
+struct Limiter {
+    /// `None`: no limit.
+    buckets: Option<Buckets>,
+    source: Source,
+}
+
+#[async_trait]
+impl Middleware for Limiter {
+    async fn handle(&self, request: Request, next: Next<'_>) -> Result<Response, ProxyError> {
+        let Some(buckets) = &self.buckets else { return next.run(request).await };
+        let taken = buckets.take(&self.source.of(&request), Instant::now());
+        match taken {
+            Ok(wait) if wait.is_zero() => {}
+            Ok(wait) => tokio::time::sleep(wait).await,
+            Err(wait) => return Ok(refusal(wait)),
+        }
+        next.run(request).await
+    }
+}
+
+fn refusal(wait: std::time::Duration) -> Response {
+    let mut response = status_response(StatusCode::TOO_MANY_REQUESTS);
+    let headers = response.headers_mut();
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    let exact = Duration::from_nanos(i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX));
+    if let Ok(value) = HeaderValue::from_bytes(exact.to_string().as_bytes()) {
+        headers.insert("x-retry-in", value);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::middleware::testing::{built, fine, header, refused, request, service, text};
+
+    fn limit(json: &str) -> RateLimit {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_user_over_the_limit_is_told_when_to_come_back() {
+        let limiter = built(&limit(
+            r#"{"average": 1, "period": "1m", "burst": 3, "sourceCriterion": {"requestHeaderName": "X-User"}}"#,
+        ));
+        let (limiter, last) = (limiter.unwrap(), service(fine));
+        let ask = async |user| {
+            let asked = request("GET", "/", &[("x-user", user)]);
+            limiter.handle(asked, Next::directly(&last)).await.unwrap()
+        };
+        for _ in 0..3 {
+            assert_eq!(ask("bob").await.status(), 200);
+        }
+        let answer = ask("bob").await;
+        assert_eq!(answer.status(), 429);
+        assert_eq!(header(answer.headers(), "retry-after"), "60");
+        let exact = header(answer.headers(), "x-retry-in");
+        assert!(exact.starts_with("59.9") && exact.ends_with('s'), "{exact}");
+        assert_eq!(text(answer.into_body()).await, "Too Many Requests");
+        assert_eq!(ask("zoe").await.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn without_an_average_everything_passes() {
+        let limiter = built(&limit("{}")).unwrap();
+        let last = service(fine);
+        for _ in 0..100 {
+            let answer = limiter.handle(request("GET", "/", &[]), Next::directly(&last)).await;
+            assert_eq!(answer.unwrap().status(), 200);
+        }
+    }
+
+    #[test]
+    fn the_longest_wait_follows_the_rate() {
+        for (json, wait_max) in [
+            (r#"{"average": 1}"#, 5e8),
+            (r#"{"average": 5, "period": "2s"}"#, 2.5e8),
+            (r#"{"average": 1, "period": "1m"}"#, 5e8),
+        ] {
+            assert!((limit(json).rate().wait_max - wait_max).abs() < 1.0, "{json}");
+        }
+    }
+
+    #[test]
+    fn redis_and_negative_values_are_refused() {
+        let redis = limit(r#"{"average": 1, "redis": {}}"#);
+        assert_eq!(refused(&redis), "middleware type `rateLimit.redis` is not built yet");
+        assert!(refused(&limit(r#"{"average": -1}"#)).contains("must not be negative"));
+        assert!(
+            refused(&limit(r#"{"average": 1, "period": "-1s"}"#)).contains("must not be negative")
+        );
     }
 }
