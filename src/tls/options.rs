@@ -1,4 +1,4 @@
-//! Options of `tls`: what operators write. Traefik: TLS (tcp-udp-tls.md §6).
+//! Options of `tls`: what operators write. Traefik v3: TLS. Same keys, same defaults.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

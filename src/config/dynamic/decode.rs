@@ -33,6 +33,9 @@ impl Configuration {
     }
 }
 
+/// Errors that are listed of one document; who has more starts with these.
+const ERRORS_MAX: usize = 100;
+
 struct Reader<'a> {
     document: &'a Document,
     errors: Vec<Error>,
@@ -137,7 +140,13 @@ impl<'a> Reader<'a> {
     }
 
     fn part<T: DeserializeOwned>(&mut self, node: &'a Node, path: &str) -> Option<T> {
-        part(self.document, node, path, Root::Strict).map_err(|error| self.errors.push(error)).ok()
+        match part(self.document, node, path, Root::Strict) {
+            Ok(object) => Some(object),
+            Err(error) => {
+                self.report(error);
+                None
+            }
+        }
     }
 
     /// The entries of an object.
@@ -153,6 +162,12 @@ impl<'a> Reader<'a> {
     fn fail(&mut self, node: &Node, path: &str, message: String, hint: Option<&str>) {
         let error = Error::of_source(&self.document.source, node.position, message);
         let (path, hint) = (path.to_owned(), hint.map(Into::into));
-        self.errors.push(Error { path, hint, ..error });
+        self.report(Error { path, hint, ..error });
+    }
+
+    fn report(&mut self, error: Error) {
+        if self.errors.len() < ERRORS_MAX {
+            self.errors.push(error);
+        }
     }
 }

@@ -66,7 +66,7 @@ impl Dotted {
         self.insert(path, value, line)
     }
 
-    /// The tree; `name` stands in messages.
+    /// The tree, in the order in which paths were added; `name` stands in messages.
     pub(crate) fn finish(self, name: &str) -> Document {
         let source = Arc::new(Source::new(name, self.lines.join("\n")));
         Document { source, root: self.root.finish() }
@@ -86,6 +86,16 @@ impl Branch {
             self.children.push((segment.to_owned(), Self { line, ..Self::default() }));
         }
         &mut self.children.get_mut(at).expect("the index points at children").1
+    }
+
+    /// Puts indexes into the order of their numbers; other keys stay as they are.
+    fn order(&mut self) {
+        self.children.sort_by_key(|(key, _)| key.parse::<u64>().ok());
+        self.index.clear();
+        for (at, (key, child)) in self.children.iter_mut().enumerate() {
+            self.index.insert(key.to_ascii_lowercase(), at);
+            child.order();
+        }
     }
 
     fn finish(self) -> Node {
@@ -146,6 +156,7 @@ pub(crate) fn flags<S: AsRef<str>>(arguments: &[S]) -> Result<Document, Error> {
         let added = dotted.insert(segments(&path), value, argument);
         added.map_err(|message| fail(number, format!("`{argument}`: {message}")))?;
     }
+    dotted.root.order();
     Ok(dotted.finish("command line"))
 }
 
@@ -170,5 +181,6 @@ pub(crate) fn environment<N: AsRef<str>, V: AsRef<str>>(variables: &[(N, V)]) ->
             let _known_to_fit = dotted.set(path.split('_'), value, *name);
         }
     }
+    dotted.root.order();
     dotted.finish("environment")
 }

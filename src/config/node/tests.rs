@@ -112,6 +112,14 @@ fn alias_bombs_and_deep_nesting_are_bounded() {
         bomb = format!("{bomb}a{i}: &a{i} [{inner}]\n");
     }
     assert!(yaml(&bomb).unwrap_err().contains("aliases expand to too much"));
+    let nested: Vec<String> = (0..50).map(|i| format!("&n{i} [")).collect();
+    let anchors = format!("{}{}{}", nested.concat(), "x,".repeat(50_000), "]".repeat(50));
+    assert!(yaml(&anchors).unwrap_err().contains("aliases expand to too much"));
+    for format in [Format::Yaml, Format::Json, Format::Toml] {
+        for open in ["[", "{\"a\":", "a = [", "- "] {
+            let _outcome = Document::parse("f", &open.repeat(20_000), format);
+        }
+    }
     let deep = "[".repeat(DEPTH_MAX + 1);
     for format in [Format::Yaml, Format::Json, Format::Toml] {
         let text = match format {
@@ -208,4 +216,15 @@ fn texts(value: &serde_json::Value) -> serde_json::Value {
         serde_json::Value::Object(map) => map.iter().map(|(k, v)| (k.clone(), texts(v))).collect(),
         serde_json::Value::Null | serde_json::Value::String(_) => value.clone(),
     }
+}
+
+#[test]
+fn indexes_are_in_the_order_of_their_numbers() {
+    let order = |document: Document| {
+        let list = document.root.get("l").unwrap();
+        list.entries().unwrap().iter().map(|e| e.key.clone()).collect::<Vec<_>>().join(" ")
+    };
+    let variables = [("TRAEFIK_L_10", "x"), ("TRAEFIK_L_2", "x"), ("TRAEFIK_L_0", "x")];
+    assert_eq!(order(environment(&variables)), "0 2 10");
+    assert_eq!(order(flags(&["--l[10]=x", "--l[2]=x", "--l[0]=x"]).unwrap()), "0 2 10");
 }

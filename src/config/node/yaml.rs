@@ -6,9 +6,9 @@ use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Tag};
 
 use super::{DEPTH_MAX, Entry, Kind, Node, Position, Problem, SIZE_MAX, Scalar, Value};
 
-/// What aliases may add up to, in nodes and in bytes of text.
-const ALIASED_NODES_MAX: usize = 2_000_000;
-const ALIASED_BYTES_MAX: usize = SIZE_MAX;
+/// What copies of parts (one for each anchor, one for each alias) may add up to, in nodes and in bytes of text.
+const COPIED_NODES_MAX: usize = 2_000_000;
+const COPIED_BYTES_MAX: usize = SIZE_MAX;
 
 pub(super) fn parse(text: &str) -> Result<Node, Problem> {
     let mut builder = Builder::default();
@@ -29,7 +29,7 @@ struct Builder {
     /// Collections that are open, outermost first.
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
-    aliased: Weight,
+    copied: Weight,
     root: Option<Node>,
 }
 
@@ -121,14 +121,10 @@ impl Builder {
             return Err(Problem::new(position, "an alias to a part that contains it"));
         };
         let weight = Weight::of(node);
-        self.aliased.nodes = self.aliased.nodes.saturating_add(weight.nodes);
-        self.aliased.bytes = self.aliased.bytes.saturating_add(weight.bytes);
-        if self.aliased.nodes > ALIASED_NODES_MAX || self.aliased.bytes > ALIASED_BYTES_MAX {
-            return Err(Problem::new(position, "aliases expand to too much"));
-        }
         if self.open.len() + weight.depth > DEPTH_MAX {
             return Err(Problem::too_deep(position));
         }
+        self.copied.grow(weight, position)?;
         let node = node.clone();
         let text = match &node.value {
             Value::Scalar(scalar) => Some(scalar.text.clone()),
@@ -139,10 +135,11 @@ impl Builder {
 
     /// Puts a finished part where it belongs; `text` is that of a scalar, which may be a key.
     fn value(&mut self, node: Node, anchor: usize, text: Option<&str>) -> Result<(), Problem> {
+        let position = node.position;
         if anchor != 0 {
+            self.copied.grow(Weight::of(&node), position)?;
             self.anchors.insert(anchor, node.clone());
         }
-        let position = node.position;
         if self.wants_key() {
             let text =
                 text.ok_or_else(|| Problem::new(position, "a key must be a single value"))?;
@@ -210,6 +207,15 @@ impl Map {
 }
 
 impl Weight {
+    fn grow(&mut self, by: Self, position: Position) -> Result<(), Problem> {
+        self.nodes = self.nodes.saturating_add(by.nodes);
+        self.bytes = self.bytes.saturating_add(by.bytes);
+        if self.nodes > COPIED_NODES_MAX || self.bytes > COPIED_BYTES_MAX {
+            return Err(Problem::new(position, "aliases expand to too much"));
+        }
+        Ok(())
+    }
+
     fn of(node: &Node) -> Self {
         let mut weight = Self { nodes: 1, bytes: 0, depth: 0 };
         let mut add = |inner: Self, key: usize| {
