@@ -80,6 +80,11 @@ impl Timer {
         self.deadline = after.and_then(|after| Instant::now().checked_add(after));
     }
 
+    /// When the timer is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// Ready once the deadline has passed, and from then on until it is moved.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else {

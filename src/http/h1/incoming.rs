@@ -70,10 +70,10 @@ impl State {
         self.request
     }
 
-    /// No interim response may follow.
-    pub(super) fn close_interim(&mut self) {
+    /// No interim response may follow. Gives those that are not written yet.
+    pub(super) fn close_interim(&mut self) -> Vec<u8> {
         self.interim_open = false;
-        self.interim = Vec::new();
+        std::mem::take(&mut self.interim)
     }
 
     /// Notes who is to be woken when a handle wants something.

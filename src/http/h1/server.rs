@@ -199,18 +199,17 @@ impl<IO> Connection<IO> {
         self.read_deadline = None;
         if self.requests == 0 || !self.wire.read.is_empty() {
             self.begin_read();
-        }
-        if self.read_deadline.is_none() {
+        } else {
             self.timer.set_after(self.settings.idle_timeout);
         }
     }
 
-    /// Starts the clock for the whole of a request.
+    /// Starts the clock for the whole of a request. Where there is no read timeout, at least its head has to come
+    /// before a connection would count as idle.
     fn begin_read(&mut self) {
-        if let Some(limit) = self.settings.read_timeout {
-            self.read_deadline = Instant::now().checked_add(limit);
-            self.timer.set(self.read_deadline);
-        }
+        let read = self.settings.read_timeout;
+        self.timer.set_after(read.or(self.settings.idle_timeout));
+        self.read_deadline = read.and_then(|_| self.timer.deadline());
     }
 }
 
@@ -233,7 +232,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             match self.wire.poll_fill_lean(cx) {
                 Poll::Ready(Ok(count @ 1..)) => {
                     // The first bytes of a request after a pause.
-                    if count == self.wire.read.len() && self.read_deadline.is_none() {
+                    if count == self.wire.read.len() && self.requests > 0 {
                         self.begin_read();
                     }
                 }

@@ -143,8 +143,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             (state.wanted, std::mem::take(&mut state.interim))
         };
         if !self.head_put {
-            let continues = self.expects_continue && wanted;
-            if continues {
+            if self.expects_continue && wanted {
                 self.expects_continue = false;
                 self.wire.flat().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
@@ -227,7 +226,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         drain: &CancellationToken,
     ) -> (BodyEncoder, bool) {
         self.head_put = true;
-        self.cell.lock().close_interim();
+        let interim = self.cell.lock().close_interim();
         let (encoder, length) = body_encoder(parts, body, meta);
         let keep_alive = meta.keep_alive
             && encoder != BodyEncoder::UntilClose
@@ -235,6 +234,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             && !drain.is_cancelled()
             && self.may_stay();
         let out = self.wire.flat();
+        out.extend_from_slice(&interim);
         put_status_line(out, meta.version, parts.status);
         for (name, value) in &parts.headers {
             let ours = *name == header::CONNECTION

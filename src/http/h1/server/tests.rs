@@ -263,7 +263,11 @@ async fn bodies_stream_both_ways_at_once() {
 #[tokio::test]
 async fn interim_responses_come_before_the_final_one() {
     let (text, _) = talk(&format!("GET /hints {CLOSE}\r\n")).await;
-    assert_eq!(text, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ndone");
+    assert_eq!(
+        text,
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
+         HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ndone"
+    );
 }
 
 #[tokio::test]
@@ -377,6 +381,42 @@ async fn slow_requests_and_idle_connections_are_cut() {
     assert_eq!(serving.await.unwrap(), Ended::TimedOut);
 }
 
+/// A handler that outlives its welcome: another task reads the body, and the interim handle is used too late.
+struct Elsewhere;
+
+impl Service for Elsewhere {
+    async fn call(&self, mut parts: Parts, body: Body) -> Response {
+        let reading = tokio::task::spawn(body.collect());
+        let all = reading.await.unwrap().unwrap().to_bytes();
+        let informational = parts.extensions.remove::<Informational>().unwrap();
+        drop(tokio::task::spawn(async move {
+            tokio::task::yield_now().await;
+            informational.send(StatusCode::EARLY_HINTS, &HeaderMap::new());
+        }));
+        Response::new(Body::from(all))
+    }
+}
+
+#[tokio::test]
+async fn another_task_may_read_the_body() {
+    let (mut far, near) = tokio::io::duplex(1024);
+    let drain = CancellationToken::new();
+    let serving = serve(near, Bytes::new(), Arc::new(settings()), Elsewhere, drain);
+    let serving = tokio::task::spawn(serving);
+    for body in ["abc", "def"] {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n";
+        far.write_all(head.as_bytes()).await.unwrap();
+        for byte in body.as_bytes() {
+            tokio::task::yield_now().await;
+            far.write_all(&[*byte]).await.unwrap();
+        }
+        let text = read_until(&mut far, body).await;
+        assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+    }
+    drop(far);
+    assert_eq!(serving.await.unwrap(), Ended::Closed);
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
     #[test]
@@ -389,5 +429,36 @@ proptest::proptest! {
             let drain = CancellationToken::new();
             serve(near, Bytes::new(), Arc::new(settings()), Never(Arc::default()), drain).await;
         });
+    }
+
+    #[test]
+    fn how_the_bytes_arrive_changes_nothing(pieces in proptest::collection::vec(1usize..60, 1..8)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let text = format!(
+            "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
+             POST /ignore HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nxy\r\n0\r\nA: b\r\n\r\n\
+             POST /through HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /\
+             GET /hello {CLOSE}\r\n"
+        );
+        let seen = runtime.block_on(async move {
+            let (mut far, _serving) = open(settings(), &CancellationToken::new());
+            let (mut rest, mut pieces) = (text.as_bytes(), pieces.iter().cycle());
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at((*pieces.next().unwrap()).min(rest.len()));
+                far.write_all(now).await.unwrap();
+                tokio::task::yield_now().await;
+                rest = later;
+            }
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).await.unwrap();
+            without_dates(&all)
+        });
+        proptest::prop_assert_eq!(
+            seen,
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc\
+             HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nignored\
+             HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nGET /\
+             HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
+        );
     }
 }
