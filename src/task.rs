@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Starts tasks and ends them. Clones share the same group.
 #[derive(Clone)]
@@ -32,6 +33,11 @@ impl Group {
         F: Future<Output = ()> + Send + 'static,
     {
         self.tracker.spawn_on(task, &self.runtime);
+    }
+
+    /// Keeps [`Group::end`] waiting as a task would, for what outlives the task that began it.
+    pub(crate) fn hold(&self) -> TaskTrackerToken {
+        self.tracker.token()
     }
 
     /// Tells all tasks to end and waits for at most `grace`; false if some were still running then.

@@ -21,6 +21,9 @@ pub(crate) enum ProxyError {
     /// The client sent something that is refused. The status, its text as body.
     #[error("bad request: {0}")]
     BadRequest(&'static str),
+    /// The TLS options of the handshake are not those of the request's host. 421.
+    #[error("misdirected request: the handshake was for a host with other TLS options")]
+    Misdirected,
     /// The client went away. 499.
     #[error("client closed the request")]
     ClientClosed,
@@ -60,6 +63,7 @@ impl ProxyError {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::BadRequest(_) | Self::ClientBody(_) => StatusCode::BAD_REQUEST,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::ClientClosed => client_closed(),
             Self::NoServer => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect { .. } | Self::Upstream { .. } => StatusCode::BAD_GATEWAY,
@@ -72,9 +76,11 @@ impl ProxyError {
 
     pub(crate) fn side(&self) -> Side {
         match self {
-            Self::NotFound | Self::BadRequest(_) | Self::ClientClosed | Self::ClientBody(_) => {
-                Side::Client
-            }
+            Self::NotFound
+            | Self::BadRequest(_)
+            | Self::Misdirected
+            | Self::ClientClosed
+            | Self::ClientBody(_) => Side::Client,
             Self::NoServer
             | Self::Connect { .. }
             | Self::ConnectTimeout { .. }
@@ -108,6 +114,9 @@ impl ProxyError {
             Self::NotFound => plain_text(StatusCode::NOT_FOUND, "404 page not found\n"),
             Self::NoServer => plain_text(StatusCode::SERVICE_UNAVAILABLE, "no available server\n"),
             Self::BadRequest(_) => plain_text(StatusCode::BAD_REQUEST, "Bad Request\n"),
+            Self::Misdirected => {
+                plain_text(StatusCode::MISDIRECTED_REQUEST, "Misdirected Request\n")
+            }
             Self::ClientClosed => bare(client_closed(), "Client Closed Request"),
             other => {
                 let status = other.status();

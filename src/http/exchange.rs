@@ -1,5 +1,6 @@
 //! One request and its response: what access log, metrics and traces will tell of it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
@@ -12,6 +13,7 @@ pub(crate) struct Exchange {
     pub(crate) connection: Arc<Connection>,
     pub(crate) started: Instant,
     record: Mutex<Record>,
+    request_bytes: AtomicU64,
 }
 
 /// What is learned on the way. Names are Traefik's access-log fields.
@@ -37,11 +39,21 @@ pub(crate) struct Record {
 
 impl Exchange {
     pub(crate) fn new(connection: Arc<Connection>, started: Instant) -> Self {
-        Self { connection, started, record: Mutex::default() }
+        Self { connection, started, record: Mutex::default(), request_bytes: AtomicU64::new(0) }
     }
 
     /// The record, for a moment: never across an await. Nobody else holds it, so this does not wait.
     pub(crate) fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts bytes of the request's body.
+    pub(crate) fn add_request_bytes(&self, bytes: u64) {
+        self.request_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of the request's body so far.
+    pub(crate) fn request_bytes(&self) -> u64 {
+        self.request_bytes.load(Ordering::Relaxed)
     }
 }

@@ -1,11 +1,13 @@
 //! TLS for clients: certificate and options by SNI, from the tables of the plan.
 
+mod accept;
 pub(crate) mod certificate;
 mod client_auth;
 mod config;
 pub(crate) mod options;
 mod tables;
 
+pub(crate) use accept::{AcceptError, Accepted, Session, accept};
 pub(crate) use certificate::{CertificateError, Certificates, Pair};
 pub(crate) use config::{Acceptance, Error, Resumption, build};
 pub(crate) use tables::{Choice, Tables};

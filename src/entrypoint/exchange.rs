@@ -1,0 +1,153 @@
+//! The path of one request: clean-up, router, middlewares and service, and the response back (ARCHITECTURE.md,
+//! "A request", steps 5 to 9).
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use ::http::request::Parts;
+use futures_util::FutureExt;
+use tokio::time::Instant;
+use tracing::{debug, error};
+
+use super::Entry;
+use super::observation::Observation;
+use crate::http::{Body, Connection, Exchange, ProxyError, Request, Response, TlsSession, h1};
+use crate::plan::{EntryPoint, Route};
+use crate::router::Target;
+use crate::tls;
+
+/// The two ends of a client's connection: its socket's, or what a PROXY header said.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) remote: SocketAddr,
+    pub(super) local: SocketAddr,
+}
+
+/// Answers the requests of one connection.
+#[derive(Clone)]
+pub(super) struct Requests {
+    entry: Arc<Entry>,
+    connection: Arc<Connection>,
+    /// The client's `X-Forwarded-*` headers are believed.
+    trusted: bool,
+}
+
+impl Requests {
+    /// For a client's connection, with what a handshake has settled.
+    pub(super) fn new(entry: Arc<Entry>, ends: Ends, session: Option<tls::Session>) -> Self {
+        let trusted = entry.trusts(ends.remote.ip());
+        let session = session.map(|session| TlsSession {
+            version: session.version,
+            cipher: session.cipher,
+            server_name: session.server_name,
+            options: session.options,
+            peer_certificates: session.peer_certificates,
+        });
+        let mut connection = Connection::new(ends.remote, ends.local, entry.name.clone(), session);
+        connection.append_forwarded_for = entry.append_forwarded_for;
+        Self { entry, connection: Arc::new(connection), trusted }
+    }
+
+    pub(super) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Answers a request. Errors become responses here, and nowhere else.
+    pub(super) async fn exchange(&self, mut parts: Parts, body: Body) -> Response {
+        let exchange = Arc::new(Exchange::new(self.connection.clone(), Instant::now()));
+        let mut observation = Observation::begin(
+            self.entry.observer.as_ref(),
+            self.entry.observed,
+            &exchange,
+            &parts,
+        );
+        let body = observation.count_request(body);
+        let prepared = self.entry.pipeline.prepare(&mut parts, &self.connection, self.trusted);
+        observation.host(&parts.headers);
+        let result = match prepared.and_then(|()| self.route(&parts)) {
+            Ok(route) => {
+                observation.routed(&route);
+                run(&route, Request::new(parts, body, exchange)).await
+            }
+            Err(error) => Err(error),
+        };
+        let response = result.unwrap_or_else(|error| {
+            debug!(%error, side = ?error.side(), "request failed");
+            error.into_response()
+        });
+        observation.answered(response)
+    }
+
+    /// The route in the plan that is in force now; the request keeps it to its end.
+    fn route(&self, parts: &Parts) -> Result<Arc<Route>, ProxyError> {
+        let plan = self.entry.plan.load();
+        let found = plan.entry_points.get(&self.entry.name);
+        let entry_point = found.ok_or(ProxyError::NotFound)?;
+        let client = self.connection.remote.ip();
+        let target = Target::new(&parts.method, &parts.uri, &parts.headers, client)
+            .map_err(|_invalid| ProxyError::BadRequest("percent-encoding of the path"))?;
+        let table = match &self.connection.tls {
+            Some(tls) if is_misdirected(tls, target.host(), entry_point) => {
+                return Err(ProxyError::Misdirected);
+            }
+            Some(_) => &entry_point.secure,
+            None => &entry_point.plain,
+        };
+        let route = table.find(&target).ok_or(ProxyError::NotFound)?;
+        self.entry.pipeline.check_encoded_characters(parts.uri.path())?;
+        Ok(route.clone())
+    }
+}
+
+/// True where the request's host has other TLS options than the handshake had: its client may have shown no
+/// certificate where one is asked for. `host` is in lower case and has no port.
+fn is_misdirected(tls: &TlsSession, host: &str, entry_point: &EntryPoint) -> bool {
+    tls.server_name.as_deref() != Some(host)
+        && entry_point.tls.options_of(host).is_none_or(|options| *options != tls.options)
+}
+
+impl h1::Service for Requests {
+    fn call(&self, parts: Parts, body: Body) -> impl Future<Output = Response> + Send {
+        self.exchange(parts, body)
+    }
+}
+
+/// Runs the route's chain. A panic in it is an error of this request alone.
+async fn run(route: &Route, request: Request) -> Result<Response, ProxyError> {
+    let answer = AssertUnwindSafe(route.handler.handle(request)).catch_unwind().await;
+    answer.unwrap_or_else(|_panic| {
+        error!(router = %route.name, "a handler has panicked");
+        Err(ProxyError::Internal("a handler has panicked".to_owned()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::{Acceptance, Tables};
+
+    #[test]
+    fn a_host_with_other_tls_options_is_misdirected() {
+        let acceptance =
+            |options: &str| Arc::new(Acceptance { options: options.into(), config: None });
+        let hosts = [("strict.test".to_owned(), acceptance("mutual@file"))];
+        let tables = Tables::new(hosts, acceptance("default"));
+        let entry_point = EntryPoint { tls: Arc::new(tables), ..EntryPoint::default() };
+        let session = |name: &str, options: &str| TlsSession {
+            version: "1.3",
+            cipher: "TLS_AES_128_GCM_SHA256",
+            server_name: Some(name.into()),
+            options: options.into(),
+            peer_certificates: Vec::new(),
+        };
+        let open = session("open.test", "default");
+        assert!(is_misdirected(&open, "strict.test", &entry_point));
+        assert!(!is_misdirected(&open, "another.test", &entry_point));
+        assert!(!is_misdirected(&open, "", &entry_point));
+        let strict = session("strict.test", "mutual@file");
+        assert!(!is_misdirected(&strict, "strict.test", &entry_point));
+        assert!(is_misdirected(&strict, "open.test", &entry_point));
+    }
+}

@@ -1,0 +1,224 @@
+//! Follows a request to the end of its response and tells the observer then. Without an observer it costs nothing.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use ::http::header::{HOST, HeaderMap, HeaderValue};
+use ::http::request::Parts;
+use ::http::{Method, Uri, Version};
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::http::{Body, BodyError, Exchange, Response};
+use crate::observe::{Observer, Summary, Tls};
+use crate::plan::{Observed, Route};
+
+/// nginx's code for a client that went away.
+const CLIENT_CLOSED: u16 = 499;
+
+/// A request that is observed. Its end is its drop: whatever ends the request, it is told once.
+pub(super) struct Observation(Option<Inner>);
+
+struct Inner {
+    observer: Arc<dyn Observer>,
+    exchange: Arc<Exchange>,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    request_headers: Option<HeaderMap>,
+    response_headers: Option<HeaderMap>,
+    /// 0 until there is a response.
+    status: u16,
+    response_bytes: u64,
+    observed: Observed,
+    internal: bool,
+}
+
+impl Observation {
+    /// Begins with the request as it came.
+    pub(super) fn begin(
+        observer: Option<&Arc<dyn Observer>>,
+        observed: Observed,
+        exchange: &Arc<Exchange>,
+        parts: &Parts,
+    ) -> Self {
+        Self(observer.map(|observer| Inner {
+            observer: observer.clone(),
+            exchange: exchange.clone(),
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            version: parts.version,
+            host: None,
+            request_headers: observer.wants_headers().then(|| parts.headers.clone()),
+            response_headers: None,
+            status: 0,
+            response_bytes: 0,
+            observed,
+            internal: false,
+        }))
+    }
+
+    /// Counts the request's body, at once where its size is known.
+    pub(super) fn count_request(&self, body: Body) -> Body {
+        let Some(inner) = &self.0 else { return body };
+        match body.size_hint().exact() {
+            Some(0) => body,
+            Some(bytes) => {
+                inner.exchange.add_request_bytes(bytes);
+                body
+            }
+            None => Body::stream(CountedRequest { body, exchange: inner.exchange.clone() }),
+        }
+    }
+
+    /// The host, once it stands in its header.
+    pub(super) fn host(&mut self, headers: &HeaderMap) {
+        if let Some(inner) = &mut self.0 {
+            inner.host = headers.get(HOST).cloned();
+        }
+    }
+
+    /// The router that takes the request.
+    pub(super) fn routed(&mut self, route: &Route) {
+        let Some(inner) = &mut self.0 else { return };
+        let mut record = inner.exchange.record();
+        record.router = Some(route.name.clone());
+        record.service = Some(route.service.clone());
+        drop(record);
+        inner.observed = route.observed;
+        inner.internal = route.internal;
+    }
+
+    /// The response as the client gets it: the observation ends with its body.
+    pub(super) fn answered(mut self, response: Response) -> Response {
+        let Some(inner) = &mut self.0 else { return response };
+        inner.status = response.status().as_u16();
+        if inner.observer.wants_headers() {
+            inner.response_headers = Some(response.headers().clone());
+        }
+        match response.body() {
+            Body::Empty => response,
+            _ if inner.method == Method::HEAD => response,
+            Body::Full(bytes) => {
+                inner.response_bytes = bytes.len() as u64;
+                response
+            }
+            Body::Client(_) | Body::Incoming(_) | Body::Stream(_) => {
+                response.map(|body| Body::stream(CountedResponse { body, observation: self }))
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if !(self.observed.access_logs || self.observed.metrics || self.observed.tracing) {
+            return;
+        }
+        let connection = &self.exchange.connection;
+        let record = self.exchange.record();
+        self.observer.finished(&Summary {
+            entry_point: &connection.entry_point,
+            client: connection.remote,
+            router: record.router.as_ref(),
+            service: record.service.as_ref(),
+            server_url: record.server_url.as_ref(),
+            server_address: record.server_address.as_ref(),
+            username: record.username.as_deref(),
+            retry_attempts: record.retry_attempts,
+            origin_status: record.origin_status,
+            origin_duration: record.origin_duration,
+            method: &self.method,
+            uri: &self.uri,
+            version: self.version,
+            host: self.host.as_ref(),
+            request_headers: self.request_headers.as_ref(),
+            response_headers: self.response_headers.as_ref(),
+            status: if self.status == 0 { CLIENT_CLOSED } else { self.status },
+            request_bytes: self.exchange.request_bytes(),
+            response_bytes: self.response_bytes,
+            duration: self.exchange.started.elapsed(),
+            tls: connection.tls.as_ref().map(|tls| Tls {
+                version: tls.version,
+                cipher: tls.cipher,
+                client_certificate: tls.peer_certificates.first().map(AsRef::as_ref),
+            }),
+            access_logs: self.observed.access_logs,
+            metrics: self.observed.metrics,
+            tracing: self.observed.tracing,
+            internal: self.internal,
+        });
+    }
+}
+
+/// A request's body that counts what is taken of it.
+struct CountedRequest {
+    body: Body,
+    exchange: Arc<Exchange>,
+}
+
+impl HttpBody for CountedRequest {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.exchange.add_request_bytes(data_bytes(frame));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A response's body that counts what is taken of it, and holds the observation until its end.
+struct CountedResponse {
+    body: Body,
+    observation: Observation,
+}
+
+impl HttpBody for CountedResponse {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(inner) = &mut self.observation.0 {
+                    inner.response_bytes += data_bytes(frame);
+                }
+            }
+            Poll::Ready(None | Some(Err(_))) => self.observation.0 = None,
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn data_bytes(frame: &Frame<Bytes>) -> u64 {
+    frame.data_ref().map_or(0, |data| data.len() as u64)
+}
