@@ -135,6 +135,9 @@ impl Server {
         client: &Connection,
     ) -> Result<Response, ProxyError> {
         let upgrade = headers::clean_request(&mut parts.headers)?;
+        if parts.version == ::http::Version::HTTP_2 {
+            headers::join_cookies(&mut parts.headers);
+        }
         if client.append_forwarded_for {
             headers::append_forwarded_for(&mut parts.headers, &client.remote_ip);
         }

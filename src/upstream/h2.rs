@@ -3,7 +3,7 @@
 //! hyper's client does the protocol (RFC 9113). 1xx responses do not come through it.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -15,6 +15,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::connector::{ConnectError, Stream};
@@ -127,10 +128,13 @@ impl Lease {
         request: Request<Body>,
         head_timeout: Option<Duration>,
     ) -> Result<Response<Body>, Failure> {
-        let sent = self.sender.try_send_request(request);
         let result = match head_timeout {
-            Some(limit) => timeout(limit, sent).await.map_err(|_elapsed| Failure::Timeout)?,
-            None => sent.await,
+            Some(limit) => {
+                let (request, whole) = watched(request);
+                let sent = self.sender.try_send_request(request);
+                within(limit, whole, sent).await.ok_or(Failure::Timeout)?
+            }
+            None => self.sender.try_send_request(request).await,
         };
         match result {
             Ok(response) => Ok(response.map(|body| counted(body, self.in_use))),
@@ -143,6 +147,60 @@ impl Lease {
                 })
             }
         }
+    }
+}
+
+/// Waits for an answer, at most `limit` from the moment that the request is `whole`.
+async fn within<T>(
+    limit: Duration,
+    whole: oneshot::Receiver<()>,
+    answer: impl Future<Output = T>,
+) -> Option<T> {
+    let mut answer = pin!(answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => return Some(answer),
+        // Whether it was said or the body was dropped: no more will be sent.
+        _ = whole => {}
+    }
+    timeout(limit, answer).await.ok()
+}
+
+/// Makes the end of a request's body seen.
+fn watched(request: Request<Body>) -> (Request<Body>, oneshot::Receiver<()>) {
+    let (ended, whole) = oneshot::channel();
+    let request = request.map(|body| {
+        if body.is_end_stream() {
+            return body;
+        }
+        Body::stream(Watched { body, _ended: ended })
+    });
+    (request, whole)
+}
+
+/// A request's body; whoever sends it drops it at its end.
+struct Watched {
+    body: Body,
+    _ended: oneshot::Sender<()>,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which headers cross the proxy: hop-by-hop rules (RFC 9110, 7.6.1) as Go's `ReverseProxy` applies them.
 
 use ::http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use ::http::{HeaderMap, HeaderName, HeaderValue};
@@ -71,6 +71,18 @@ pub(super) fn append_forwarded_for(headers: &mut HeaderMap, client: &HeaderValue
         }
     };
     headers.insert(FORWARDED_FOR, folded);
+}
+
+/// Joins what HTTP/2 clients send as several `Cookie` lines (RFC 9113, 8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(COOKIE).iter();
+    if lines.next().is_none() || lines.next().is_none() {
+        return;
+    }
+    let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(b"; ".as_slice())) {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// One pass over the names, since most messages have none of them.
@@ -189,5 +201,12 @@ mod tests {
             let got: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
             assert_eq!(got, expected.into_iter().collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn cookies_in_several_lines_become_one() {
+        let mut headers = map(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]);
+        join_cookies(&mut headers);
+        assert_eq!(headers, map(&[("cookie", "a=1; b=2"), ("x", "y")]));
     }
 }

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::config::value::{Duration as Setting, FileOrContent};
+use crate::http::Body;
 
 const SECOND: Duration = Duration::from_secs(1);
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -220,6 +221,33 @@ async fn https_speaks_http2_where_the_server_does_and_checks_its_certificate() {
             Options { root_cas: vec![FileOrContent(certificate.pem())], ..Options::default() };
         let response = get(&server("https", address, &options), "/").await.unwrap();
         assert_eq!(response.body().as_ref(), address.to_string().as_bytes());
+    };
+    tokio::join!(serve, ask);
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_gets_no_more_requests() {
+    let (listener, address) = listen().await;
+    let serve = async {
+        for _ in 0..2 {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = service_fn(|_: ::http::Request<Incoming>| async {
+                Ok::<_, Infallible>(Response::new(Body::from("ok")))
+            });
+            let mut connection = std::pin::pin!(
+                hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
+            );
+            // One request each: the connection says at once that it goes away.
+            connection.as_mut().graceful_shutdown();
+            connection.await.unwrap();
+        }
+    };
+    let ask = async {
+        let server = server("h2c", address, &Options::default());
+        for _ in 0..2 {
+            assert_eq!(get(&server, "/").await.unwrap().body().as_ref(), b"ok");
+        }
     };
     tokio::join!(serve, ask);
 }
