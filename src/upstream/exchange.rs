@@ -16,8 +16,10 @@ use tokio::time::Instant;
 
 use super::connector::Scheme;
 use super::pool::{Lease, Pool, Want};
-use super::{BuildError, Transport, h2, headers, http1};
-use crate::http::{Body, Connection, ProxyError, Request, Response};
+use super::{BuildError, Transport, h1, h2, headers, tunnel};
+use crate::http::{
+    Body, Connection, Informational, OnUpgrade, ProxyError, Request, Response, Upgraded,
+};
 
 /// Connections that a request tries before it gives up, where the ones before had not taken it.
 const ATTEMPTS: usize = 3;
@@ -42,7 +44,7 @@ pub(crate) struct Server {
 pub(super) struct Answer {
     pub(super) response: Response,
     /// Present where the connection has left HTTP.
-    pub(super) upgraded: Option<http1::Upgraded>,
+    pub(super) upgraded: Option<Upgraded>,
 }
 
 impl Server {
@@ -147,9 +149,22 @@ impl Server {
         self.retarget(&mut parts)?;
         let connects = parts.method == Method::CONNECT;
         let leaves_http = connects || upgrade.is_some();
+        let on_upgrade = if leaves_http { parts.extensions.remove::<OnUpgrade>() } else { None };
         let answer = self.round_trip(parts, body, leaves_http).await?;
         let mut response = answer.response;
-        headers::clean_response(response.headers_mut());
+        let Some(upgraded) = answer.upgraded else {
+            headers::clean_response(response.headers_mut());
+            return Ok(response);
+        };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            self.check_switch(upgrade.as_ref(), response.headers())?;
+        } else {
+            headers::clean_response(response.headers_mut());
+        }
+        let on_upgrade = on_upgrade.ok_or_else(|| {
+            self.broken("it left HTTP where the client's connection cannot".to_owned())
+        })?;
+        super::spawn(tunnel::run(on_upgrade, upgraded));
         Ok(response)
     }
 
@@ -180,19 +195,17 @@ impl Server {
     /// Sends a request over a connection of the pool and waits for the head of its response.
     ///
     /// An idle connection that turns out to be closed is replaced once, where that cannot repeat the request: nothing
-    /// was sent, or it has no body and is idempotent (RFC 9110, 9.2.2; as Go's transport).
+    /// was sent, or it is idempotent (RFC 9110, 9.2.2; as Go's transport) and its body is still whole.
     pub(super) async fn round_trip(
         &self,
         mut parts: Parts,
         mut body: Body,
         leaves_http: bool,
     ) -> Result<Answer, ProxyError> {
-        set_length(&mut parts, &body);
         if !parts.headers.contains_key(HOST) {
             parts.headers.insert(HOST, self.host.clone());
         }
         let head_timeout = self.transport.response_header_timeout();
-        let repeatable = body.is_end_stream() && is_idempotent(&parts);
         let mut want = if leaves_http { Want::Http1 } else { Want::Any };
         let mut reason = String::new();
         for _ in 0..ATTEMPTS {
@@ -201,6 +214,7 @@ impl Server {
             match lease {
                 Lease::Http2(lease) => {
                     let host = self.absolute(&mut parts)?;
+                    set_length(&mut parts, &body);
                     let request = ::http::Request::from_parts(parts, body);
                     match lease.send(request, head_timeout).await {
                         Ok(response) => return Ok(Answer { response, upgraded: None }),
@@ -213,29 +227,36 @@ impl Server {
                         Err(h2::Failure::Broken(why)) => return Err(self.broken(why)),
                     }
                 }
-                Lease::Http1(lease) => {
-                    let again = (lease.reused && repeatable).then(|| parts.clone());
-                    let request = ::http::Request::from_parts(parts, body);
-                    match (lease.send(request, head_timeout).await, again) {
-                        (Ok((response, upgraded)), _) => return Ok(Answer { response, upgraded }),
-                        (Err(http1::Failure::NotSent(request, why)), _) => {
-                            (parts, body) = request.into_parts();
-                            reason = why;
+                Lease::Http1(connection, home) => {
+                    let informational = parts.extensions.get::<Informational>().cloned();
+                    let extras = h1::Extras { body, informational, head_timeout };
+                    let sent = connection.send(&parts, extras, move |it| home.put_back(it)).await;
+                    let failure = match sent {
+                        Ok(h1::Answer::Response(response)) => {
+                            return Ok(Answer { response, upgraded: None });
                         }
-                        (Err(http1::Failure::Closed(why)), Some(again)) => {
-                            (parts, body) = (again, Body::Empty);
-                            reason = why;
+                        Ok(h1::Answer::Switched(response, upgraded)) => {
+                            return Ok(Answer { response, upgraded: Some(upgraded) });
                         }
-                        (Err(http1::Failure::Timeout), _) => return Err(self.late()),
-                        (Err(http1::Failure::Closed(why) | http1::Failure::Broken(why)), _) => {
-                            return Err(self.broken(why));
-                        }
-                    }
+                        Err(failure) => failure,
+                    };
+                    (body, reason) = self.unsent(failure)?;
                     want = if leaves_http { Want::Http1 } else { Want::Fresh };
                 }
             }
         }
         Err(ProxyError::Connect { server: self.address.to_string(), reason })
+    }
+
+    /// The body of a request that may be sent again, and why it has to be.
+    fn unsent(&self, failure: h1::Failure) -> Result<(Body, String), ProxyError> {
+        let h1::Failure { error, unsent } = failure;
+        match (error, unsent) {
+            (h1::Error::HeadTimeout, _) => Err(self.late()),
+            (h1::Error::RequestBody(error), _) => Err(ProxyError::ClientBody(error.to_string())),
+            (error, Some(body)) => Ok((body, error.to_string())),
+            (error, None) => Err(self.broken(error.to_string())),
+        }
     }
 
     /// Makes the URI what HTTP/2 sends: scheme and authority instead of the `Host` header, which is given back.
@@ -283,7 +304,7 @@ fn join(base: &str, target: &str) -> String {
     }
 }
 
-/// Makes `Content-Length` say what the body is: middlewares may have changed it.
+/// Makes `Content-Length` say what the body is: middlewares may have changed it. HTTP/1 does so by itself.
 fn set_length(parts: &mut Parts, body: &Body) {
     let headers = &mut parts.headers;
     match body.size_hint().exact() {
@@ -300,13 +321,6 @@ fn set_length(parts: &mut Parts, body: &Body) {
             }
         }
     }
-}
-
-/// By its method, or because the client says so (Go's rule).
-fn is_idempotent(parts: &Parts) -> bool {
-    matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
-        || parts.headers.contains_key("idempotency-key")
-        || parts.headers.contains_key("x-idempotency-key")
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@ mod fetch;
 mod h1;
 mod h2;
 mod headers;
-mod http1;
 mod options;
 mod pool;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod transport;
+mod tunnel;
 
 use std::future::Future;
 

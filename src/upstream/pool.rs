@@ -11,9 +11,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::connector::{ConnectError, Protocol, Scheme, Target};
+use super::connector::{ConnectError, Protocol, Scheme, Stream, Target};
 use super::h2::{self, Multiplexed};
-use super::http1::{self, Connection};
+use super::h1::Connection;
 use super::tls::Configs;
 use crate::cores;
 
@@ -53,7 +53,8 @@ pub(super) enum Want {
 
 /// A connection for one request.
 pub(super) enum Lease {
-    Http1(http1::Lease),
+    /// It goes back to the cell.
+    Http1(Connection<Stream>, Arc<Cell>),
     Http2(h2::Lease),
 }
 
@@ -130,10 +131,7 @@ impl Pool {
             home.lock().speaks = Some(protocol);
         }
         match protocol {
-            Protocol::Http1 => {
-                let connection = Connection::open(stream).await?;
-                Ok(Lease::Http1(http1::Lease { connection, home: home.clone(), reused: false }))
-            }
+            Protocol::Http1 => Ok(Lease::Http1(Connection::new(stream), home.clone())),
             Protocol::Http2 => {
                 let mut shared = Multiplexed::open(stream, settings.http2).await?;
                 let lease = shared.lease(Instant::now()).ok_or_else(|| {
@@ -202,7 +200,7 @@ pub(super) struct Cell {
 }
 
 struct State {
-    http1: Idle<Connection>,
+    http1: Idle<Connection<Stream>>,
     http2: Vec<Multiplexed>,
     /// What the last new connection turned out to speak.
     speaks: Option<Protocol>,
@@ -233,10 +231,9 @@ impl State {
         if want == Want::Fresh {
             return None;
         }
-        while let Some(connection) = self.http1.pop(now, home.idle_timeout) {
-            if connection.is_usable() {
-                let home = home.clone();
-                return Some(Lease::Http1(http1::Lease { connection, home, reused: true }));
+        while let Some(mut connection) = self.http1.pop(now, home.idle_timeout) {
+            if connection.is_alive() {
+                return Some(Lease::Http1(connection, home.clone()));
             }
         }
         None
@@ -245,6 +242,7 @@ impl State {
     /// Closes what has been unused for `timeout`; gives when to look again.
     fn expire(&mut self, now: Instant, timeout: Duration) -> Option<Instant> {
         self.http1.expire(now, timeout);
+        self.http1.entries.iter_mut().for_each(|(connection, _)| connection.park());
         self.http2.retain(|shared| {
             let unused = shared.unused_since().is_some_and(|since| since + timeout <= now);
             shared.open_for_requests() && !unused
@@ -261,7 +259,7 @@ impl Cell {
     }
 
     /// Takes back an HTTP/1 connection that is ready for another request.
-    pub(super) fn put_back(self: &Arc<Self>, connection: Connection) {
+    pub(super) fn put_back(self: &Arc<Self>, connection: Connection<Stream>) {
         // One too many is closed, outside of the lock.
         let refused = self.lock().http1.push(connection, Instant::now());
         if refused.is_none() {

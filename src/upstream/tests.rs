@@ -15,10 +15,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 use super::*;
 use crate::config::value::{Duration as Setting, FileOrContent};
-use crate::http::Body;
+use crate::http::{Body, Connection, Exchange};
 
 const SECOND: Duration = Duration::from_secs(1);
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -250,4 +251,110 @@ async fn a_server_that_goes_away_gets_no_more_requests() {
         }
     };
     tokio::join!(serve, ask);
+}
+
+/// A request as it comes from a client at 9.9.9.9.
+fn request(builder: ::http::request::Builder, body: Body) -> crate::http::Request {
+    let remote = "9.9.9.9:9".parse().unwrap();
+    let connection = Connection::new(remote, remote, "web".into(), None);
+    let exchange = Exchange::new(Arc::new(connection), Instant::now());
+    let parts = builder.body(()).unwrap().into_parts().0;
+    crate::http::Request::new(parts, body, Arc::new(exchange))
+}
+
+#[tokio::test]
+async fn requests_are_forwarded_and_recorded() {
+    let (listener, address) = listen().await;
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = head(&mut stream).await;
+        let mut body = [0; 3];
+        stream.read_exact(&mut body).await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 404 Not Found\r\nconnection: x-a\r\nx-a: 1\r\nx-b: 2\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
+        (head, body)
+    };
+    let builder = ::http::Request::post("/path?x=1")
+        .header("host", "public.test")
+        .header("connection", "close, x-hop")
+        .header("x-hop", "1")
+        .header("x-forwarded-for", "1.1.1.1");
+    let request = request(builder, Body::from("abc"));
+    let exchange = request.exchange().clone();
+    let server = server("http", address, &Options::default());
+    let (response, (head, body)) = tokio::join!(server.send(request), serve);
+    let response = response.unwrap();
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    assert!(!response.headers().contains_key("x-a") && response.headers().contains_key("x-b"));
+    assert_eq!(&body, b"abc");
+    let head = head.to_lowercase();
+    assert!(head.starts_with("post /path?x=1 http/1.1\r\nhost: public.test\r\n"), "{head}");
+    assert!(head.contains("x-forwarded-for: 1.1.1.1, 9.9.9.9\r\n"), "{head}");
+    assert!(head.contains("content-length: 3\r\n"), "{head}");
+    assert!(!head.contains("x-hop") && !head.contains("connection"), "{head}");
+    let record = exchange.record();
+    assert_eq!(record.origin_status, 404);
+    assert_eq!(record.server_address.as_deref(), Some(address.to_string().as_str()));
+    assert_eq!(record.server_url.as_ref(), Some(server.url()));
+}
+
+#[tokio::test]
+async fn a_switch_of_protocols_becomes_a_tunnel() {
+    let (listener, address) = listen().await;
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = head(&mut stream).await;
+        assert!(head.contains("Upgrade: websocket\r\n"), "{head}");
+        assert!(head.contains("Sec-WebSocket-Key: k\r\n"), "{head}");
+        stream
+            .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\nhello ")
+            .await
+            .unwrap();
+        let mut said = [0; 4];
+        stream.read_exact(&mut said).await.unwrap();
+        stream.write_all(&said).await.unwrap();
+    };
+    let ask = async {
+        let builder = ::http::Request::get("/")
+            .header("connection", "keep-alive, Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-key", "k");
+        let mut request = request(builder, Body::Empty);
+        let (sender, on_upgrade) = crate::http::upgrade::channel();
+        request.extensions_mut().insert(on_upgrade);
+        let server = server("http", address, &Options::default());
+        let response = server.send(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+        assert_eq!(response.headers()["connection"], "Upgrade");
+        let (mut client, near) = tokio::io::duplex(64);
+        sender.give(crate::http::Upgraded::new(near, Bytes::from_static(b"pi")));
+        client.write_all(b"ng").await.unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "hello ping");
+    };
+    tokio::join!(serve, ask);
+}
+
+#[tokio::test]
+async fn a_switch_to_something_else_is_refused() {
+    let (listener, address) = listen().await;
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        head(&mut stream).await;
+        stream
+            .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n")
+            .await
+            .unwrap();
+    };
+    let builder =
+        ::http::Request::get("/").header("connection", "upgrade").header("upgrade", "websocket");
+    let mut request = request(builder, Body::Empty);
+    let (_sender, on_upgrade) = crate::http::upgrade::channel();
+    request.extensions_mut().insert(on_upgrade);
+    let server = server("http", address, &Options::default());
+    let (response, ()) = tokio::join!(server.send(request), serve);
+    assert_eq!(response.unwrap_err().status(), StatusCode::BAD_GATEWAY);
 }
