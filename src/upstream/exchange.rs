@@ -18,7 +18,7 @@ use super::connector::Scheme;
 use super::pool::{Lease, Pool, Want};
 use super::{BuildError, Transport, h1, h2, headers, tunnel};
 use crate::http::{
-    Body, Connection, Informational, OnUpgrade, ProxyError, Request, Response, Upgraded,
+    Body, Connection, Informational, KeepForwardedFor, OnUpgrade, ProxyError, Request, Response, Upgraded,
 };
 
 /// Connections that a request tries before it gives up, where the ones before had not taken it.
@@ -140,7 +140,8 @@ impl Server {
         if parts.version == ::http::Version::HTTP_2 {
             headers::join_cookies(&mut parts.headers);
         }
-        if client.append_forwarded_for {
+        let keep = parts.extensions.get::<KeepForwardedFor>().is_some();
+        if client.append_forwarded_for && !keep {
             headers::append_forwarded_for(&mut parts.headers, &client.remote_ip);
         }
         if !self.pass_host_header {
