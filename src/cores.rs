@@ -18,7 +18,7 @@ const COUNT_VARIABLE: &str = "PONTOON_CORES";
 const BLOCKING_THREADS_MAX: usize = 64;
 
 thread_local! {
-    static CURRENT: Cell<usize> = const { Cell::new(0) };
+    static CURRENT: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 static COUNT: OnceLock<usize> = OnceLock::new();
@@ -41,12 +41,17 @@ pub(crate) fn set_count(cores: usize) {
 
 /// The core that the calling thread stands for. Threads outside the data plane share core 0.
 pub(crate) fn current() -> usize {
+    CURRENT.get().unwrap_or(0)
+}
+
+/// The core that the calling thread stands for; `None` outside the data plane.
+pub(crate) fn here() -> Option<usize> {
     CURRENT.get()
 }
 
 /// Makes the calling thread the runtime of `core`.
 pub(crate) fn enter(core: usize) {
-    CURRENT.set(core);
+    CURRENT.set(Some(core));
 }
 
 /// One `T` per core. A lock is taken by its own core and almost never by anybody else, so it does not wait.

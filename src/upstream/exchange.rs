@@ -18,7 +18,8 @@ use super::connector::Scheme;
 use super::pool::{Lease, Pool, Want};
 use super::{BuildError, Transport, h1, h2, headers, tunnel};
 use crate::http::{
-    Body, Connection, Informational, KeepForwardedFor, OnUpgrade, ProxyError, Request, Response, Upgraded,
+    Body, Connection, Informational, KeepForwardedFor, OnUpgrade, ProxyError, Request, Response,
+    Upgraded,
 };
 
 /// Connections that a request tries before it gives up, where the ones before had not taken it.

@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::connector::{ConnectError, Protocol, Scheme, Stream, Target};
-use super::h2::{self, Multiplexed};
 use super::h1::Connection;
+use super::h2::{self, Multiplexed};
 use super::tls::Configs;
 use crate::cores;
 
@@ -36,7 +36,8 @@ pub(super) struct Settings {
 pub(super) struct Pool {
     target: Target,
     settings: Settings,
-    /// One per core.
+    /// One per core, and the last for threads that are none: health probes and the like keep their connections to
+    /// themselves, since a connection wakes the runtime on which it was made.
     cells: Box<[Arc<Cell>]>,
 }
 
@@ -66,7 +67,7 @@ impl Pool {
                 idle_timeout: settings.idle_timeout,
             })
         };
-        Self { cells: (0..cores::count()).map(cell).collect(), target, settings }
+        Self { cells: (0..=cores::count()).map(cell).collect(), target, settings }
     }
 
     /// A connection of the calling core: an idle one, a stream on a shared one, or a new one.
@@ -145,7 +146,7 @@ impl Pool {
     }
 
     fn local(&self) -> &Arc<Cell> {
-        let cell = self.cells.get(cores::current()).or_else(|| self.cells.first());
+        let cell = cores::here().and_then(|core| self.cells.get(core)).or(self.cells.last());
         cell.expect("there is at least one core")
     }
 }
