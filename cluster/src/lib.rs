@@ -58,7 +58,8 @@ pub struct Options {
     pub name: String,
     /// Where the peer port listens.
     pub address: SocketAddr,
-    /// How the others reach it, `host:port`.
+    /// How the others reach it, `host:port`. What `initial_peers` says when the cluster forms
+    /// counts; a warning tells when this differs.
     pub advertise: String,
     /// Log, state and identity. Created with mode 0700.
     pub data_dir: PathBuf,

@@ -124,6 +124,7 @@ async fn run(options: Options, stop: CancellationToken) -> Result<Started, Error
     let listener =
         TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
     let identity = Identity::open(&options.data_dir, &options.name, &options.initial_peers)?;
+    warn_of_addresses(&options, &identity);
     let backend: Arc<dyn Backend> = Arc::new(Disk::open(&options.data_dir, Arc::clone(&keyring))?);
     let counters = Arc::new(Counters::default());
     let writer = Writer::start(Arc::clone(&backend), Arc::clone(&counters));
@@ -149,6 +150,16 @@ async fn run(options: Options, stop: CancellationToken) -> Result<Started, Error
         form(&core).await?;
     }
     Ok((core, backend, keyring))
+}
+
+/// The others go by the membership; until an address can be changed there, say that it differs.
+fn warn_of_addresses(options: &Options, identity: &Identity) {
+    if let Some(peer) = identity.initial.get(&identity.id)
+        && peer.address != options.advertise
+    {
+        let (advertise, used) = (&options.advertise, &peer.address);
+        tracing::warn!(%advertise, %used, "`advertise` is not what the cluster formed with");
+    }
 }
 
 /// Starts what runs until the peer stops.

@@ -256,3 +256,22 @@ async fn strangers_and_wiped_peers_are_refused() {
     clusters[0].shutdown().await;
     clusters[1].shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_without_quorum_refuses_writes_and_keeps_the_rest() {
+    let peers = Peers::new();
+    let mut clusters = peers.start_all().await;
+    stored(&clusters[0], "a", "b").await;
+    let name = leader(&clusters[0]).await;
+    let place = NAMES.iter().position(|one| **one == name).unwrap();
+    let last = clusters.remove(place);
+    for cluster in clusters {
+        cluster.shutdown().await;
+    }
+    let mut leadership = last.leadership();
+    timeout(LIMIT, leadership.wait_for(|now| !now.me)).await.expect("in time").unwrap();
+    let refused = last.propose(set("a", "c", Expected::Any)).await;
+    assert!(matches!(refused, Err(ProposeError::NoQuorum { .. })), "{refused:?}");
+    assert_eq!(value(&last, "a").unwrap(), "b");
+    last.shutdown().await;
+}

@@ -225,10 +225,12 @@ impl RaftStateMachine<Types> for StateMachine {
         meta: &SnapshotMeta,
         snapshot: Box<Cursor<Vec<u8>>>,
     ) -> Result<(), StorageError> {
-        let bytes = self.save(snapshot.into_inner()).await?;
-        let decoded = tokio::task::spawn_blocking(move || decode(bytes)).await;
-        let (replicated, _) =
-            decoded.map_err(|error| loading(&error))?.map_err(|error| loading(&error))?;
+        let bytes = snapshot.into_inner();
+        // What cannot be read must not replace what can.
+        let decode = move || decode(bytes.clone()).map(|(replicated, _)| (replicated, bytes));
+        let decoded = tokio::task::spawn_blocking(decode).await.map_err(|error| loading(&error))?;
+        let (replicated, bytes) = decoded.map_err(|error| loading(&error))?;
+        self.save(bytes).await?;
         *self.shared.write() = replicated;
         *lock(&self.current) = Some(meta.clone());
         self.shared.unsaved_bytes.store(0, Ordering::Relaxed);
