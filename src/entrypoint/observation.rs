@@ -11,11 +11,12 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::http::{Body, BodyError, Exchange, Response};
-use crate::observe::{Observer, Summary, Tls};
+use crate::observe::{Observer, Protocol, Summary, Tls, grpc_status};
 use crate::plan::{Observed, Route};
 
 /// nginx's code for a client that went away.
 const CLIENT_CLOSED: u16 = 499;
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// A request that is observed. Its end is its drop: whatever ends the request, it is told once.
 pub(super) struct Observation(Option<Inner>);
@@ -27,6 +28,9 @@ struct Inner {
     uri: Uri,
     version: Version,
     host: Option<HeaderValue>,
+    forwarded_for: Option<HeaderValue>,
+    protocol: Protocol,
+    grpc_status: Option<u16>,
     request_headers: Option<HeaderMap>,
     response_headers: Option<HeaderMap>,
     /// 0 until there is a response.
@@ -51,6 +55,9 @@ impl Observation {
             uri: parts.uri.clone(),
             version: parts.version,
             host: None,
+            forwarded_for: None,
+            protocol: Protocol::of(&parts.headers),
+            grpc_status: None,
             request_headers: observer.wants_headers().then(|| parts.headers.clone()),
             response_headers: None,
             status: 0,
@@ -73,10 +80,11 @@ impl Observation {
         }
     }
 
-    /// The host, once it stands in its header.
+    /// The host, once it stands in its header, and the addresses before the client's, once they are believed.
     pub(super) fn host(&mut self, headers: &HeaderMap) {
         if let Some(inner) = &mut self.0 {
             inner.host = headers.get(HOST).cloned();
+            inner.forwarded_for = headers.get(FORWARDED_FOR).cloned();
         }
     }
 
@@ -95,6 +103,9 @@ impl Observation {
     pub(super) fn answered(mut self, response: Response) -> Response {
         let Some(inner) = &mut self.0 else { return response };
         inner.status = response.status().as_u16();
+        if inner.protocol.has_grpc_status() {
+            inner.grpc_status = grpc_status(response.headers());
+        }
         if inner.observer.wants_headers() {
             inner.response_headers = Some(response.headers().clone());
         }
@@ -134,6 +145,9 @@ impl Drop for Inner {
             uri: &self.uri,
             version: self.version,
             host: self.host.as_ref(),
+            forwarded_for: self.forwarded_for.as_ref(),
+            protocol: self.protocol,
+            grpc_status: self.grpc_status,
             request_headers: self.request_headers.as_ref(),
             response_headers: self.response_headers.as_ref(),
             status: if self.status == 0 { CLIENT_CLOSED } else { self.status },
@@ -202,6 +216,9 @@ impl HttpBody for CountedResponse {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(inner) = &mut self.observation.0 {
                     inner.response_bytes += data_bytes(frame);
+                    if let Some(trailers) = frame.trailers_ref() {
+                        inner.grpc_status = grpc_status(trailers).or(inner.grpc_status);
+                    }
                 }
             }
             Poll::Ready(None | Some(Err(_))) => self.observation.0 = None,

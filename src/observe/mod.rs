@@ -1,11 +1,23 @@
 //! What others see of us: the hook that the data plane calls; log, access log and metrics hang on it.
 
+mod access_log;
+mod file;
+pub(crate) mod log;
+mod metrics;
+mod observers;
 pub(crate) mod options;
+mod protocol;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderValue, Method, Uri, Version};
+
+pub(crate) use metrics::{Certificate, Kind, Number, ServerUp, Source};
+pub(crate) use observers::{Error, Observers};
+pub(crate) use protocol::{Protocol, grpc_status};
 
 /// Is told of connections and of requests that have ended. Called on the data plane's cores: it must not wait.
 pub(crate) trait Observer: Send + Sync {
@@ -49,6 +61,12 @@ pub(crate) struct Summary<'a> {
     pub(crate) version: Version,
     /// `Host`, or HTTP/2's `:authority`.
     pub(crate) host: Option<&'a HeaderValue>,
+    /// `X-Forwarded-For` as servers see it before the proxy adds to it: empty of what is not believed.
+    pub(crate) forwarded_for: Option<&'a HeaderValue>,
+    /// What is spoken over HTTP.
+    pub(crate) protocol: Protocol,
+    /// Of the response's head or trailers.
+    pub(crate) grpc_status: Option<u16>,
     /// Only where the observer wants headers.
     pub(crate) request_headers: Option<&'a HeaderMap>,
     /// Only where the observer wants headers and there was a response.
@@ -75,9 +93,9 @@ pub(crate) struct Summary<'a> {
 #[derive(Debug)]
 pub(crate) struct Tls<'a> {
     /// `1.2`, `1.3`
-    pub(crate) version: &'a str,
+    pub(crate) version: &'static str,
     /// The IANA name.
-    pub(crate) cipher: &'a str,
+    pub(crate) cipher: &'static str,
     /// The client's certificate, in DER.
     pub(crate) client_certificate: Option<&'a [u8]>,
 }

@@ -1,0 +1,380 @@
+//! One line of the access log, in each format.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::time::Duration;
+
+use ::http::{HeaderMap, HeaderValue, Version};
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::fields::{FIELDS, Field, Fields, Mode};
+use crate::observe::Summary;
+use crate::observe::file::utc;
+
+const REDACTED: &str = "REDACTED";
+
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// The Common Log Format with Traefik's additions.
+    Common,
+    /// The Common Log Format with referrer and user agent.
+    Generic,
+    Json,
+}
+
+/// What a line tells.
+pub(super) struct Line<'a> {
+    pub(super) summary: &'a Summary<'a>,
+    pub(super) fields: &'a Fields,
+    /// Number of the request since the start of the process.
+    pub(super) count: u64,
+    /// When the request ended, since the Unix epoch.
+    pub(super) now: Duration,
+    /// Of local time.
+    pub(super) offset: UtcOffset,
+}
+
+impl Line<'_> {
+    /// Appends the line to `out`, with its line feed.
+    pub(super) fn write(&self, format: Format, out: &mut Vec<u8>) {
+        match format {
+            Format::Common => self.common(out),
+            Format::Generic => {
+                self.generic(out);
+                out.push(b'\n');
+            }
+            Format::Json => self.json(out),
+        }
+    }
+
+    fn common(&self, out: &mut Vec<u8>) {
+        self.generic(out);
+        out.push(b' ');
+        self.number(out, Field::RequestCount, self.count);
+        out.push(b' ');
+        self.quoted(out, Field::RouterName, self.summary.router.map(AsRef::as_ref));
+        out.push(b' ');
+        self.quoted(out, Field::ServiceUrl, self.summary.server_url.map(AsRef::as_ref));
+        let kept = self.fields.keeps(Field::Duration);
+        put(out, format_args!(" {}ms\n", if kept { self.summary.duration.as_millis() } else { 0 }));
+    }
+
+    fn generic(&self, out: &mut Vec<u8>) {
+        let summary = self.summary;
+        self.plain(out, Field::ClientHost, &self.client_host());
+        out.extend_from_slice(b" - ");
+        self.plain(out, Field::ClientUsername, summary.username.unwrap_or_default());
+        out.extend_from_slice(b" [");
+        self.clf_time(out);
+        out.extend_from_slice(b"] \"");
+        self.plain(out, Field::RequestMethod, summary.method.as_str());
+        out.push(b' ');
+        self.plain(out, Field::RequestPath, &self.path());
+        out.push(b' ');
+        self.plain(out, Field::RequestProtocol, protocol(summary.version));
+        out.extend_from_slice(b"\" ");
+        self.number(out, Field::DownstreamStatus, summary.status);
+        out.push(b' ');
+        self.number(out, Field::DownstreamContentSize, summary.response_bytes);
+        out.push(b' ');
+        self.quoted_header(out, "referer");
+        out.push(b' ');
+        self.quoted_header(out, "user-agent");
+    }
+
+    /// A value outside of quotes; `-` where there is none.
+    fn plain(&self, out: &mut Vec<u8>, field: Field, value: &str) {
+        if value.is_empty() || !self.fields.keeps(field) {
+            out.push(b'-');
+        } else {
+            escape(out, value);
+        }
+    }
+
+    fn number(&self, out: &mut Vec<u8>, field: Field, value: impl Display) {
+        if self.fields.keeps(field) { put(out, value) } else { out.push(b'-') }
+    }
+
+    fn quoted(&self, out: &mut Vec<u8>, field: Field, value: Option<&str>) {
+        quote(out, value.filter(|_| self.fields.keeps(field)));
+    }
+
+    fn quoted_header(&self, out: &mut Vec<u8>, name: &str) {
+        let value = self.summary.request_headers.and_then(|headers| headers.get(name));
+        match (value, self.fields.header(name)) {
+            (None, _) | (_, Mode::Drop) => quote(out, None),
+            (Some(_), Mode::Redact) => quote(out, Some(REDACTED)),
+            (Some(value), Mode::Keep) => quote(out, Some(&text(value))),
+        }
+    }
+
+    fn start(&self) -> Duration {
+        self.now.saturating_sub(self.summary.duration)
+    }
+
+    fn clf_time(&self, out: &mut Vec<u8>) {
+        let time = if self.fields.keeps(Field::StartUtc) {
+            utc(self.start())
+        } else if self.fields.keeps(Field::StartLocal) {
+            utc(self.start()).to_offset(self.offset)
+        } else {
+            out.push(b'-');
+            return;
+        };
+        let (hour, minute, second) = time.to_hms();
+        let (offset_hours, offset_minutes, _) = time.offset().as_hms();
+        let month = time.month().to_string();
+        let sign = if time.offset().is_negative() { '-' } else { '+' };
+        put(
+            out,
+            format_args!(
+                "{:02}/{}/{:04}:{hour:02}:{minute:02}:{second:02} {sign}{:02}{:02}",
+                time.day(),
+                month.get(..3).unwrap_or(&month),
+                time.year(),
+                offset_hours.unsigned_abs(),
+                offset_minutes.unsigned_abs(),
+            ),
+        );
+    }
+
+    /// The whole of `X-Forwarded-For` where that is believed, else the client's address.
+    fn client_host(&self) -> String {
+        match self.summary.forwarded_for {
+            Some(value) => text(value).into_owned(),
+            None => self.summary.client.ip().to_canonical().to_string(),
+        }
+    }
+
+    /// The target, with its query as far as that is kept.
+    fn path(&self) -> String {
+        let uri = self.summary.uri;
+        let Some(target) = uri.path_and_query() else { return uri.to_string() };
+        match (target.query(), self.fields.query) {
+            (None, _) | (_, Mode::Keep) => target.as_str().to_owned(),
+            (Some(_), Mode::Drop) => target.path().to_owned(),
+            (Some(query), Mode::Redact) => format!("{}?{}", target.path(), redacted(query)),
+        }
+    }
+
+    fn json(&self, out: &mut Vec<u8>) {
+        let mut object = Object { out, empty: true };
+        for (field, name) in FIELDS {
+            if field == Field::EntryPointName {
+                self.headers(&mut object, "downstream_", self.summary.response_headers);
+            }
+            if self.fields.keeps(field) {
+                self.member(&mut object, field, name);
+            }
+        }
+        object.text("level", "info");
+        object.text("msg", "");
+        self.headers(&mut object, "request_", self.summary.request_headers);
+        let now = Duration::from_secs(self.now.as_secs());
+        object.text("time", &rfc3339(utc(now).to_offset(self.offset)));
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn member(&self, object: &mut Object<'_>, field: Field, name: &str) {
+        let summary = self.summary;
+        let nanoseconds = |duration: Duration| duration.as_nanos();
+        match field {
+            Field::ClientAddr => object.text(name, &summary.client.to_string()),
+            Field::ClientHost => object.text(name, &self.client_host()),
+            Field::ClientPort => object.text(name, &summary.client.port().to_string()),
+            Field::ClientUsername => object.text(name, summary.username.unwrap_or("-")),
+            Field::DownstreamContentSize => object.number(name, summary.response_bytes),
+            Field::DownstreamStatus => object.number(name, summary.status),
+            Field::Duration => object.number(name, nanoseconds(summary.duration)),
+            Field::OriginDuration => object.number(name, nanoseconds(summary.origin_duration)),
+            Field::OriginStatus => object.number(name, summary.origin_status),
+            Field::Overhead => {
+                object.number(
+                    name,
+                    nanoseconds(summary.duration.saturating_sub(summary.origin_duration)),
+                );
+            }
+            Field::RequestAddr => object.text(name, &self.host()),
+            Field::RequestContentSize => object.number(name, summary.request_bytes),
+            Field::RequestCount => object.number(name, self.count),
+            Field::RequestHost => object.text(name, split_host(&self.host()).0),
+            Field::RequestMethod => object.text(name, summary.method.as_str()),
+            Field::RequestPath => object.text(name, &self.path()),
+            Field::RequestPort => object.text(name, split_host(&self.host()).1),
+            Field::RequestProtocol => object.text(name, protocol(summary.version)),
+            Field::RequestScheme => {
+                object.text(name, if summary.tls.is_some() { "https" } else { "http" });
+            }
+            Field::RetryAttempts => object.number(name, summary.retry_attempts),
+            Field::RouterName => object.text_of(name, summary.router),
+            Field::ServiceAddr => object.text_of(name, summary.server_address),
+            Field::ServiceName => object.text_of(name, summary.service),
+            Field::ServiceUrl => object.text_of(name, summary.server_url),
+            Field::StartLocal => {
+                object.text(name, &rfc3339(utc(self.start()).to_offset(self.offset)));
+            }
+            Field::StartUtc => object.text(name, &rfc3339(utc(self.start()))),
+            Field::TlsCipher => object.text_of(name, summary.tls.as_ref().map(|tls| tls.cipher)),
+            Field::TlsClientSubject => {
+                let certificate = summary.tls.as_ref().and_then(|tls| tls.client_certificate);
+                object.text_of(name, certificate.and_then(subject));
+            }
+            Field::TlsVersion => object.text_of(name, summary.tls.as_ref().map(|tls| tls.version)),
+            Field::EntryPointName => object.text(name, summary.entry_point),
+        }
+    }
+
+    fn host(&self) -> String {
+        self.summary.host.map(|host| text(host).into_owned()).unwrap_or_default()
+    }
+
+    /// Headers under their canonical names, in the order of these. Values of a name are joined by `,`.
+    fn headers(&self, object: &mut Object<'_>, prefix: &str, headers: Option<&HeaderMap>) {
+        let Some(headers) = headers else { return };
+        let mut names: Vec<&str> = headers.keys().map(::http::HeaderName::as_str).collect();
+        names.sort_unstable();
+        for name in names {
+            let value = match self.fields.header(name) {
+                Mode::Drop => continue,
+                Mode::Redact => REDACTED.to_owned(),
+                Mode::Keep => {
+                    let values: Vec<_> = headers.get_all(name).iter().map(text).collect();
+                    values.join(",")
+                }
+            };
+            object.text(&format!("{prefix}{}", canonical(name)), &value);
+        }
+    }
+}
+
+/// A JSON object that is being written.
+struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    empty: bool,
+}
+
+impl Object<'_> {
+    fn name(&mut self, name: &str) {
+        self.out.push(if self.empty { b'{' } else { b',' });
+        self.empty = false;
+        json_text(self.out, name);
+        self.out.push(b':');
+    }
+
+    fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        json_text(self.out, value);
+    }
+
+    /// Leaves the member out where there is no value.
+    fn text_of(&mut self, name: &str, value: Option<impl AsRef<str>>) {
+        if let Some(value) = value {
+            self.text(name, value.as_ref());
+        }
+    }
+
+    fn number(&mut self, name: &str, value: impl Display) {
+        self.name(name);
+        put(self.out, value);
+    }
+}
+
+fn json_text(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("a string always has a JSON form");
+}
+
+fn put(out: &mut Vec<u8>, value: impl Display) {
+    write!(out, "{value}").expect("writing to memory does not fail");
+}
+
+fn quote(out: &mut Vec<u8>, value: Option<&str>) {
+    out.push(b'"');
+    match value {
+        None | Some("") => out.push(b'-'),
+        Some(value) => escape(out, value),
+    }
+    out.push(b'"');
+}
+
+/// Keeps what a client sends from ending a value or the line.
+fn escape(out: &mut Vec<u8>, value: &str) {
+    for character in value.chars() {
+        match character {
+            '"' | '\\' => put(out, format_args!("\\{character}")),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            _ if character.is_control() => put(out, format_args!("\\x{:02x}", character as u32)),
+            _ => put(out, character),
+        }
+    }
+}
+
+fn text(value: &HeaderValue) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(value.as_bytes())
+}
+
+fn rfc3339(time: OffsetDateTime) -> String {
+    time.format(&Rfc3339).unwrap_or_default()
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// Host and port; `-` for a port that is not there.
+fn split_host(host: &str) -> (&str, &str) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (name.trim_start_matches('[').trim_end_matches(']'), port)
+        }
+        _ => (host, "-"),
+    }
+}
+
+/// Values of parameters go, their names stay.
+fn redacted(query: &str) -> String {
+    let parameters = query.split('&').map(|parameter| match parameter.split_once('=') {
+        Some((name, _)) => format!("{name}={REDACTED}"),
+        None => parameter.to_owned(),
+    });
+    parameters.collect::<Vec<_>>().join("&")
+}
+
+/// `user-agent` as `User-Agent`.
+fn canonical(name: &str) -> String {
+    let mut upper = true;
+    let letters = name.chars().map(|letter| {
+        let cased = if upper { letter.to_ascii_uppercase() } else { letter };
+        upper = letter == '-';
+        cased
+    });
+    letters.collect()
+}
+
+/// The subject of a certificate, the most specific part first (RFC 4514).
+fn subject(certificate: &[u8]) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let registry = x509_parser::objects::oid_registry();
+    let mut parts: Vec<String> = certificate
+        .subject()
+        .iter_attributes()
+        .map(|attribute| {
+            let kind = attribute.attr_type();
+            let name = x509_parser::objects::oid2abbrev(kind, registry)
+                .map_or_else(|_unknown| kind.to_id_string(), ToOwned::to_owned);
+            format!("{name}={}", attribute.as_str().unwrap_or_default())
+        })
+        .collect();
+    parts.reverse();
+    Some(parts.join(","))
+}

@@ -1,0 +1,167 @@
+//! `log`: what the program says about itself.
+//!
+//! Traefik v3: observability, logs.
+//!
+//! Differs: rotated files are not compressed, and lines are not sent to an OTLP collector; both are said at start.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use thiserror::Error;
+use time::format_description::well_known::Rfc3339;
+use tracing::warn;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriter};
+
+use super::file::{LineFile, Rotation, utc};
+use super::options::Log;
+use crate::clock;
+
+const MEGABYTE: u64 = 1 << 20;
+const MEGABYTES_DEFAULT: u64 = 100;
+const DAY: Duration = Duration::from_hours(24);
+
+/// Why the log cannot be set up.
+#[derive(Debug, Error)]
+pub(crate) enum Error {
+    #[error("log.filePath: cannot open `{path}`")]
+    Open { path: String, source: io::Error },
+    #[error("log: a logger is set up already")]
+    Twice,
+}
+
+/// The log that is set up; keeps its file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Handle {
+    file: Option<SharedFile>,
+}
+
+impl Handle {
+    /// Opens the file again, after it was moved away.
+    pub(crate) fn reopen(&self) {
+        let Some(file) = &self.file else { return };
+        let reopened = file.0.lock().unwrap_or_else(PoisonError::into_inner).reopen();
+        if let Err(error) = reopened {
+            warn!(%error, "cannot open the log file again");
+        }
+    }
+}
+
+/// Sets up the log of the program, once. `RUST_LOG` has no say in it.
+pub(crate) fn init(options: &Log) -> Result<Handle, Error> {
+    let handle = Handle { file: open(options)? };
+    let writer = match &handle.file {
+        Some(file) => BoxMakeWriter::new(file.clone()),
+        None => BoxMakeWriter::new(io::stdout),
+    };
+    let level = level(&options.level);
+    let detailed = level >= LevelFilter::DEBUG;
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_timer(WallClock)
+        .with_target(detailed)
+        .with_file(detailed)
+        .with_line_number(detailed)
+        .with_ansi(!options.no_color && handle.file.is_none())
+        .with_writer(writer);
+    let result = match options.format.as_str() {
+        "json" => builder.json().flatten_event(true).try_init(),
+        _ => builder.try_init(),
+    };
+    result.map_err(|_second| Error::Twice)?;
+    report(options);
+    Ok(handle)
+}
+
+/// Says what of `options` has no effect.
+fn report(options: &Log) {
+    if !matches!(options.format.as_str(), "" | "common" | "json") {
+        warn!(format = options.format, "log.format: unknown; `common` is used");
+    }
+    if options.compress {
+        warn!("log.compress: rotated files are not compressed");
+    }
+    if options.otlp.is_some() {
+        warn!("log.otlp: lines are written locally only");
+    }
+}
+
+/// The level by its name in Traefik. What is worse than an error is an error here.
+fn level(name: &str) -> LevelFilter {
+    match name.to_ascii_uppercase().as_str() {
+        "TRACE" => LevelFilter::TRACE,
+        "DEBUG" => LevelFilter::DEBUG,
+        "INFO" => LevelFilter::INFO,
+        "WARN" => LevelFilter::WARN,
+        _ => LevelFilter::ERROR,
+    }
+}
+
+fn open(options: &Log) -> Result<Option<SharedFile>, Error> {
+    if options.file_path.is_empty() {
+        return Ok(None);
+    }
+    let positive = |number: i64| u64::try_from(number).ok().filter(|&number| number > 0);
+    let rotation = Rotation {
+        size_bytes: positive(options.max_size)
+            .unwrap_or(MEGABYTES_DEFAULT)
+            .saturating_mul(MEGABYTE),
+        keep_for: positive(options.max_age)
+            .map(|days| DAY.saturating_mul(u32::try_from(days).unwrap_or(u32::MAX))),
+        backups_max: positive(options.max_backups)
+            .map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
+    };
+    let file = LineFile::open(Path::new(&options.file_path), Some(rotation))
+        .map_err(|source| Error::Open { path: options.file_path.clone(), source })?;
+    Ok(Some(SharedFile(Arc::new(Mutex::new(file)))))
+}
+
+#[derive(Debug, Clone)]
+struct SharedFile(Arc<Mutex<LineFile>>);
+
+impl Write for SharedFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush()
+    }
+}
+
+impl<'a> MakeWriter<'a> for SharedFile {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// RFC 3339 in UTC.
+struct WallClock;
+
+impl FormatTime for WallClock {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        let now = Duration::from_secs(clock::now().as_secs());
+        writer.write_str(&utc(now).format(&Rfc3339).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_read_in_any_case_and_others_are_errors() {
+        assert_eq!(level("debug"), LevelFilter::DEBUG);
+        assert_eq!(level("Info"), LevelFilter::INFO);
+        assert_eq!(level("WARN"), LevelFilter::WARN);
+        for name in ["FATAL", "panic", "loud", ""] {
+            assert_eq!(level(name), LevelFilter::ERROR);
+        }
+    }
+}

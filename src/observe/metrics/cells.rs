@@ -1,0 +1,305 @@
+//! What a core counts, and the sums of all cores.
+//!
+//! A request costs one look-up in a table of its own core, by the addresses of its names. When metrics are asked for,
+//! the tables are emptied into sums by name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use ::http::Method;
+
+use crate::observe::{Protocol, Summary};
+
+/// Cells of one core; beyond, the core's table is emptied early.
+pub(super) const CELLS_MAX: usize = 4096;
+/// Series with labels from headers, which clients choose. Beyond, values are `other`.
+const HEADER_SERIES_MAX: usize = 10_000;
+/// Labels from headers that one cell keeps apart between two sums.
+const HEADER_SERIES_PER_CELL_MAX: usize = 256;
+
+/// Methods that have a label of their own.
+const METHODS: [(Method, &str); 9] = [
+    (Method::GET, "GET"),
+    (Method::POST, "POST"),
+    (Method::PUT, "PUT"),
+    (Method::DELETE, "DELETE"),
+    (Method::HEAD, "HEAD"),
+    (Method::OPTIONS, "OPTIONS"),
+    (Method::PATCH, "PATCH"),
+    (Method::CONNECT, "CONNECT"),
+    (Method::TRACE, "TRACE"),
+];
+const OTHER_METHOD: &str = "EXTENSION_METHOD";
+
+/// Labels `code`, `method` and `protocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Call {
+    pub(super) code: u16,
+    pub(super) method: &'static str,
+    pub(super) protocol: Protocol,
+}
+
+impl Call {
+    fn of(summary: &Summary<'_>) -> Self {
+        let grpc = summary.grpc_status.filter(|_| summary.protocol.has_grpc_status());
+        let known = METHODS.iter().find(|(method, _)| method == summary.method);
+        Self {
+            code: grpc.unwrap_or(summary.status),
+            method: known.map_or(OTHER_METHOD, |&(_, label)| label),
+            protocol: summary.protocol,
+        }
+    }
+}
+
+/// What requests are counted by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scope {
+    EntryPoint(Arc<str>),
+    Router { router: Arc<str>, service: Arc<str> },
+    Service(Arc<str>),
+}
+
+/// Sums of requests with the same labels.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counts {
+    pub(super) requests: u64,
+    pub(super) request_bytes: u64,
+    pub(super) response_bytes: u64,
+    pub(super) seconds: f64,
+    /// Requests by the first bound that they do not exceed; the last is without bound.
+    pub(super) buckets: Box<[u64]>,
+}
+
+impl Counts {
+    fn new(bounds: usize) -> Self {
+        Self { buckets: vec![0; bounds + 1].into(), ..Self::default() }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.request_bytes += other.request_bytes;
+        self.response_bytes += other.response_bytes;
+        self.seconds += other.seconds;
+        for (sum, count) in self.buckets.iter_mut().zip(&other.buckets) {
+            *sum += count;
+        }
+    }
+}
+
+/// By addresses: the cell keeps what is at them, so they stay unique.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    entry_point: usize,
+    router: usize,
+    service: usize,
+    cipher: usize,
+    call: u64,
+}
+
+/// Requests of one key.
+#[derive(Debug)]
+pub(super) struct Cell {
+    entry_point: Arc<str>,
+    router: Option<Arc<str>>,
+    service: Option<Arc<str>>,
+    /// The service has been reached.
+    reached: bool,
+    tls: Option<(&'static str, &'static str)>,
+    call: Call,
+    counts: Counts,
+    retries: u64,
+    by_header: HashMap<Box<[String]>, u64>,
+}
+
+/// What one core has counted since it was last emptied.
+#[derive(Debug, Default)]
+pub(super) struct Core {
+    cells: HashMap<Key, Cell, BuildHasherDefault<Mix>>,
+    /// Connections by entry point; more may have ended here than began.
+    connections: Vec<(Arc<str>, i64)>,
+}
+
+impl Core {
+    /// Counts a request. `header_labels` is empty unless labels are taken from headers.
+    pub(super) fn count(
+        &mut self,
+        summary: &Summary<'_>,
+        bounds: &[f64],
+        header_labels: Option<Box<[String]>>,
+    ) {
+        let call = Call::of(summary);
+        let reached = summary.origin_status != 0 || summary.server_url.is_some();
+        let address = |name: Option<&Arc<str>>| name.map_or(0, |name| name.as_ptr() as usize);
+        let key = Key {
+            entry_point: address(Some(summary.entry_point)),
+            router: address(summary.router),
+            service: address(summary.service),
+            cipher: summary
+                .tls
+                .as_ref()
+                .map_or(0, |tls| tls.cipher.as_ptr() as usize ^ tls.version.as_ptr() as usize),
+            call: u64::from(call.code)
+                | (call.protocol as u64) << 16
+                | u64::from(reached) << 24
+                | (METHODS
+                    .iter()
+                    .position(|&(_, label)| label == call.method)
+                    .unwrap_or(METHODS.len()) as u64)
+                    << 32,
+        };
+        let cell = self.cells.entry(key).or_insert_with(|| Cell {
+            entry_point: summary.entry_point.clone(),
+            router: summary.router.cloned(),
+            service: summary.service.cloned(),
+            reached,
+            tls: summary.tls.as_ref().map(|tls| (tls.version, tls.cipher)),
+            call,
+            counts: Counts::new(bounds.len()),
+            retries: 0,
+            by_header: HashMap::new(),
+        });
+        let seconds = summary.duration.as_secs_f64();
+        cell.counts.requests += 1;
+        cell.counts.request_bytes += summary.request_bytes;
+        cell.counts.response_bytes += summary.response_bytes;
+        cell.counts.seconds += seconds;
+        cell.retries += u64::from(summary.retry_attempts);
+        let bucket = bounds.iter().take_while(|&&bound| seconds > bound).count();
+        if let Some(count) = cell.counts.buckets.get_mut(bucket) {
+            *count += 1;
+        }
+        if let Some(labels) = header_labels {
+            let full = cell.by_header.len() >= HEADER_SERIES_PER_CELL_MAX;
+            let known = !full || cell.by_header.contains_key(&labels);
+            *cell.by_header.entry(if known { labels } else { other(&labels) }).or_default() += 1;
+        }
+    }
+
+    /// True if it is time to empty the table.
+    pub(super) fn is_full(&self) -> bool {
+        self.cells.len() >= CELLS_MAX
+    }
+
+    /// Counts connections that began (1) or ended (-1).
+    pub(super) fn connections(&mut self, entry_point: &Arc<str>, change: i64) {
+        match self.connections.iter_mut().find(|(name, _)| Arc::ptr_eq(name, entry_point)) {
+            Some((_, count)) => *count += change,
+            None => self.connections.push((entry_point.clone(), change)),
+        }
+    }
+
+    /// Leaves the table empty. Connections are not part of it.
+    pub(super) fn take(&mut self) -> Vec<Cell> {
+        self.cells.drain().map(|(_, cell)| cell).collect()
+    }
+
+    /// Open connections as far as this core knows.
+    pub(super) fn open_connections(&self) -> impl Iterator<Item = &(Arc<str>, i64)> {
+        self.connections.iter()
+    }
+}
+
+fn other(labels: &[String]) -> Box<[String]> {
+    labels.iter().map(|_| "other".to_owned()).collect()
+}
+
+/// Which scopes are counted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) entry_points: bool,
+    pub(super) routers: bool,
+    pub(super) services: bool,
+}
+
+/// Sums of all cores since the start of the process.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) calls: BTreeMap<(Scope, Call), Counts>,
+    /// Requests once more, by labels from headers.
+    pub(super) by_header: BTreeMap<(Scope, Call, Box<[String]>), u64>,
+    /// By version and cipher.
+    pub(super) tls: BTreeMap<(Scope, &'static str, &'static str), u64>,
+    /// By service.
+    pub(super) retries: BTreeMap<Arc<str>, u64>,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, cell: &Cell, wanted: Wanted) {
+        let mut scopes = Vec::with_capacity(3);
+        if wanted.entry_points {
+            scopes.push(Scope::EntryPoint(cell.entry_point.clone()));
+        }
+        if wanted.routers
+            && let (Some(router), Some(service)) = (&cell.router, &cell.service)
+        {
+            scopes.push(Scope::Router { router: router.clone(), service: service.clone() });
+        }
+        if wanted.services
+            && cell.reached
+            && let Some(service) = &cell.service
+        {
+            scopes.push(Scope::Service(service.clone()));
+            if cell.retries > 0 {
+                *self.retries.entry(service.clone()).or_default() += cell.retries;
+            }
+        }
+        for scope in scopes {
+            self.add_to(scope, cell);
+        }
+    }
+
+    fn add_to(&mut self, scope: Scope, cell: &Cell) {
+        for (labels, count) in &cell.by_header {
+            let mut key = (scope.clone(), cell.call, labels.clone());
+            if self.by_header.len() >= HEADER_SERIES_MAX && !self.by_header.contains_key(&key) {
+                key.2 = other(labels);
+            }
+            *self.by_header.entry(key).or_default() += count;
+        }
+        if let Some((version, cipher)) = cell.tls {
+            *self.tls.entry((scope.clone(), version, cipher)).or_default() += cell.counts.requests;
+        }
+        let bounds = cell.counts.buckets.len().saturating_sub(1);
+        self.calls
+            .entry((scope, cell.call))
+            .or_insert_with(|| Counts::new(bounds))
+            .add(&cell.counts);
+    }
+
+    /// Keeps what `lives` says of a scope.
+    pub(super) fn retain(&mut self, lives: impl Fn(&Scope) -> bool) {
+        self.calls.retain(|(scope, _), _| lives(scope));
+        self.by_header.retain(|(scope, ..), _| lives(scope));
+        self.tls.retain(|(scope, ..), _| lives(scope));
+        self.retries.retain(|service, _| lives(&Scope::Service(service.clone())));
+    }
+}
+
+/// Mixes the few words of a key. Nobody outside chooses keys, so it needs no secret.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Mix {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+}
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(Self::FACTOR);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}

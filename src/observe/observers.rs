@@ -1,0 +1,183 @@
+//! Access log and metrics together, as the data plane sees them.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::access_log::AccessLog;
+use super::metrics::{Exposition, Metrics, Source};
+use super::options;
+use super::{Observer, Summary, log};
+use crate::http::SharedHandler;
+
+/// Why nothing can be observed.
+#[derive(Debug, Error)]
+pub(crate) enum Error {
+    #[error("accessLog.filePath: cannot open `{path}`")]
+    Open { path: String, source: io::Error },
+    #[error("accessLog: cannot start its thread")]
+    Thread(#[source] io::Error),
+    #[error("accessLog.filters.statusCodes: `{0}` is neither a status nor a range such as 500-599")]
+    StatusCodes(String),
+    #[error("metrics.prometheus.headerLabels: `{0}` cannot be the name of a label")]
+    Label(String),
+    #[error("metrics.prometheus.headerLabels: `{0}` cannot be the name of a header")]
+    Header(String),
+    #[error("metrics.prometheus: cannot set up the registry")]
+    Registry(#[source] prometheus::Error),
+}
+
+/// Everything that is told of requests.
+pub(crate) struct Observers {
+    access_log: Option<AccessLog>,
+    metrics: Option<Arc<Metrics>>,
+    exposition: Option<SharedHandler>,
+}
+
+impl Observers {
+    /// What `access_log` and `metrics` ask for. Call it before other threads run, so that the offset of local time can
+    /// be found.
+    pub(crate) fn new(
+        access_log: Option<&options::AccessLog>,
+        metrics: Option<&options::Metrics>,
+    ) -> Result<Arc<Self>, Error> {
+        let counted = metrics.and_then(|options| {
+            let prometheus = options.prometheus.as_ref()?;
+            Some(Metrics::new(prometheus, options.add_internals).map(Arc::new))
+        });
+        let counted = counted.transpose()?;
+        let exposition = match &counted {
+            Some(metrics) => {
+                let exposition = Exposition::new(metrics.clone()).map_err(Error::Registry)?;
+                Some(Arc::new(exposition) as SharedHandler)
+            }
+            None => None,
+        };
+        let access_log = access_log.map(AccessLog::start).transpose()?;
+        Ok(Arc::new(Self { access_log, metrics: counted, exposition }))
+    }
+
+    /// True if nothing is observed: the data plane then needs no observer.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.access_log.is_none() && self.metrics.is_none()
+    }
+
+    /// `prometheus@internal`; `None` without `metrics.prometheus`.
+    pub(crate) fn exposition(&self) -> Option<SharedHandler> {
+        self.exposition.clone()
+    }
+
+    /// A plan is in force; names are `name@provider`.
+    pub(crate) fn plan_applied(
+        &self,
+        routers: impl IntoIterator<Item = Arc<str>>,
+        services: impl IntoIterator<Item = Arc<str>>,
+    ) {
+        if let Some(metrics) = &self.metrics {
+            let (routers, services): (HashSet<_>, HashSet<_>) =
+                (routers.into_iter().collect(), services.into_iter().collect());
+            metrics.plan_applied(routers, services);
+        }
+    }
+
+    /// Where certificates, servers and the cluster's numbers are read when metrics are asked for. Only the first counts.
+    pub(crate) fn connect(&self, source: Arc<dyn Source>) {
+        if let Some(metrics) = &self.metrics {
+            metrics.connect(source);
+        }
+    }
+
+    /// Lines of the access log that were dropped because the disk was too slow.
+    pub(crate) fn dropped_lines(&self) -> u64 {
+        self.access_log.as_ref().map_or(0, AccessLog::dropped)
+    }
+
+    /// Opens the files again at each SIGUSR1, until `stop`.
+    pub(crate) async fn run(self: Arc<Self>, log: log::Handle, stop: CancellationToken) {
+        let mut asked = match signal(SignalKind::user_defined1()) {
+            Ok(asked) => asked,
+            Err(error) => {
+                warn!(%error, "cannot wait for SIGUSR1: log files are not opened again");
+                return;
+            }
+        };
+        while let Some(Some(())) = stop.run_until_cancelled(asked.recv()).await {
+            log.reopen();
+            if let Some(access_log) = &self.access_log {
+                access_log.reopen();
+            }
+        }
+    }
+
+    /// Writes what is left of the access log. Blocks; nothing is written after it.
+    pub(crate) fn shutdown(&self) {
+        if let Some(access_log) = &self.access_log {
+            access_log.end();
+        }
+    }
+}
+
+impl Observer for Observers {
+    fn connection_opened(&self, entry_point: &Arc<str>) {
+        if let Some(metrics) = &self.metrics {
+            metrics.connections(entry_point, 1);
+        }
+    }
+
+    fn connection_closed(&self, entry_point: &Arc<str>) {
+        if let Some(metrics) = &self.metrics {
+            metrics.connections(entry_point, -1);
+        }
+    }
+
+    fn finished(&self, summary: &Summary<'_>) {
+        if let Some(metrics) = &self.metrics {
+            metrics.finished(summary);
+        }
+        if let Some(access_log) = &self.access_log {
+            access_log.finished(summary);
+        }
+    }
+
+    fn wants_headers(&self) -> bool {
+        self.access_log.as_ref().is_some_and(AccessLog::wants_headers)
+            || self.metrics.as_ref().is_some_and(|metrics| metrics.wants_headers())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::testing::Sample;
+
+    #[test]
+    fn without_options_nothing_is_observed() {
+        let observers = Observers::new(None, Some(&options::Metrics::default())).unwrap();
+        assert!(observers.is_empty() && observers.exposition().is_none());
+        assert!(!observers.wants_headers());
+    }
+
+    #[test]
+    fn headers_are_asked_for_only_where_a_line_has_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log").to_str().unwrap().to_owned();
+        let mut log = options::AccessLog { file_path: path.clone(), ..Default::default() };
+        let observers = Observers::new(Some(&log), None).unwrap();
+        assert!(!observers.wants_headers());
+        Sample::default().summary(|summary| observers.finished(summary));
+        observers.shutdown();
+        assert!(std::fs::read_to_string(path).unwrap().contains("\"web@file\""));
+        let mut headers = options::AccessLogHeaders::default();
+        headers.names.insert("User-Agent".to_owned(), "keep".to_owned());
+        log.fields =
+            Some(options::AccessLogFields { headers: Some(headers), ..Default::default() });
+        let observers = Observers::new(Some(&log), None).unwrap();
+        assert!(observers.wants_headers());
+        observers.shutdown();
+    }
+}
