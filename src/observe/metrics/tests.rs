@@ -4,7 +4,7 @@ use std::time::Duration;
 use ::http::{HeaderName, Method};
 use prometheus::TextEncoder;
 
-use super::{Certificate, Kind, Metrics, Number, Options, ServerUp, Source};
+use super::{Certificate, Exposition, Kind, Metrics, Number, Options, ServerUp, Source};
 use crate::observe::Protocol;
 use crate::observe::testing::Sample;
 
@@ -180,4 +180,19 @@ traefik_service_server_up{service="app@file",url="http://10.0.0.2"} 0
 traefik_tls_certs_not_after{cn="example.org",sans="example.org,www.example.org",serial="17"} 1800000000
 "#
     );
+}
+
+#[test]
+fn the_registry_has_ours_and_those_of_the_process() {
+    let metrics = Arc::new(metrics(&Options::default()));
+    Sample::default().summary(|summary| metrics.finished(summary));
+    let exposition = Exposition::new(metrics).unwrap();
+    let text = TextEncoder::new().encode_to_string(&exposition.registry.gather()).unwrap();
+    for line in [
+        "# TYPE traefik_config_reloads_total counter",
+        "# TYPE traefik_entrypoint_request_duration_seconds histogram",
+        "# TYPE process_open_fds gauge",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
 }
