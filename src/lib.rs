@@ -35,3 +35,4 @@ mod provider;
 mod api;
 mod app;
 mod cli;
+pub use cli::main;

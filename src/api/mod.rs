@@ -1,1 +1,192 @@
 //! The HTTP API: Traefik's read calls, our write calls, health.
+//!
+//! Every path is served by the one handler behind `api@internal`; encoded path segments are kept while matching
+//! (api.md §1).
+
+mod certificates;
+mod elements;
+mod list;
+mod overview;
+pub(crate) mod ping;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{HeaderValue, Method, StatusCode, header};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::control::follow::{InForce, View};
+use crate::http::{Body, Handler, ProxyError, Request, Response};
+
+/// What the API tells of the startup configuration.
+pub(crate) struct Facts {
+    /// `api.basePath`, without a slash at its end.
+    pub(crate) base_path: String,
+    /// Entry points: name to options as JSON.
+    pub(crate) entry_points: Vec<(String, Value)>,
+    /// `features` of the overview.
+    pub(crate) features: Value,
+    /// `providers` of the overview.
+    pub(crate) providers: Vec<&'static str>,
+    /// RFC 3339.
+    pub(crate) started: String,
+    pub(crate) dashboard_name: String,
+    pub(crate) disable_dashboard_ad: bool,
+}
+
+/// Answers the API's calls.
+pub(crate) struct Api {
+    facts: Facts,
+    view: View,
+    /// The calls of CLUSTER.md §4.
+    more: Option<Arc<dyn Handler>>,
+}
+
+impl Api {
+    pub(crate) fn new(facts: Facts, view: View, more: Option<Arc<dyn Handler>>) -> Self {
+        Self { facts, view, more }
+    }
+}
+
+#[async_trait]
+impl Handler for Api {
+    async fn handle(&self, request: Request) -> Result<Response, ProxyError> {
+        let path = request.uri().path();
+        let Some(inside) = path.strip_prefix(self.facts.base_path.as_str()) else {
+            return Err(ProxyError::NotFound);
+        };
+        let segments: Vec<&str> = inside.trim_start_matches('/').split('/').collect();
+        if let Some(more) = &self.more
+            && is_ours(&segments)
+        {
+            return more.handle(request).await;
+        }
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return Ok(crate::http::plain_text(StatusCode::METHOD_NOT_ALLOWED, ""));
+        }
+        let query = list::Query::parse(request.uri().query().unwrap_or_default());
+        let now = self.view.load();
+        self.read(&segments, &query, &now)
+    }
+}
+
+/// True for the calls that Traefik does not have.
+fn is_ours(segments: &[&str]) -> bool {
+    matches!(
+        segments,
+        ["api", "config" | "cluster" | "servers" | "explain" | "check" | "ready", ..]
+    )
+}
+
+impl Api {
+    fn read(
+        &self,
+        segments: &[&str],
+        query: &list::Query,
+        now: &InForce,
+    ) -> Result<Response, ProxyError> {
+        let report = &now.compiled.report;
+        match segments {
+            ["api", "version"] => Ok(answer(StatusCode::OK, &self.version())),
+            ["api", "rawdata"] => Ok(answer(StatusCode::OK, &elements::rawdata(report))),
+            ["api", "overview"] => Ok(answer(StatusCode::OK, &overview::of(now, &self.facts))),
+            ["api", "entrypoints"] => {
+                let all =
+                    self.facts.entry_points.iter().map(|(name, options)| named(options, name));
+                Ok(list::page(all.collect(), query))
+            }
+            ["api", "entrypoints", id] => {
+                let id = decoded(id)?;
+                let found = self.facts.entry_points.iter().find(|(name, _)| *name == id);
+                Ok(match found {
+                    Some((name, options)) => answer(StatusCode::OK, &named(options, name)),
+                    None => missing("entry point", &id),
+                })
+            }
+            ["api", "certificates"] => {
+                Ok(list::certificates(certificates::all(&now.compiled.certificates), query))
+            }
+            ["api", "certificates", id] => {
+                let all = certificates::all(&now.compiled.certificates);
+                let found = all.into_iter().find(|one| one["name"].as_str() == Some(id));
+                Ok(found
+                    .map_or_else(|| missing("certificate", id), |one| answer(StatusCode::OK, &one)))
+            }
+            [
+                "api",
+                protocol @ ("http" | "tcp" | "udp"),
+                kind @ ("routers" | "services" | "middlewares"),
+            ] => {
+                let Some(all) = elements::all(report, protocol, kind) else {
+                    return Err(ProxyError::NotFound);
+                };
+                Ok(list::objects(all, kind, query))
+            }
+            [
+                "api",
+                protocol @ ("http" | "tcp" | "udp"),
+                kind @ ("routers" | "services" | "middlewares"),
+                id,
+            ] => {
+                let id = decoded(id)?;
+                let Some(all) = elements::all(report, protocol, kind) else {
+                    return Err(ProxyError::NotFound);
+                };
+                let found = all.into_iter().find(|one| one["name"].as_str() == Some(&id));
+                let what = kind.trim_end_matches('s');
+                Ok(found.map_or_else(|| missing(what, &id), |one| answer(StatusCode::OK, &one)))
+            }
+            _ => Err(ProxyError::NotFound),
+        }
+    }
+
+    fn version(&self) -> Value {
+        let mut version = json!({
+            "Version": env!("CARGO_PKG_VERSION"),
+            "Codename": "pontoon",
+            "startDate": self.facts.started,
+        });
+        if let Some(fields) = version.as_object_mut() {
+            if self.facts.disable_dashboard_ad {
+                fields.insert("disableDashboardAd".to_owned(), json!(true));
+            }
+            if !self.facts.dashboard_name.is_empty() {
+                fields.insert("dashboardName".to_owned(), json!(self.facts.dashboard_name));
+            }
+        }
+        version
+    }
+}
+
+fn named(options: &Value, name: &str) -> Value {
+    let mut element = options.clone();
+    if let Some(fields) = element.as_object_mut() {
+        fields.insert("name".to_owned(), json!(name));
+    }
+    element
+}
+
+fn decoded(segment: &str) -> Result<String, ProxyError> {
+    percent_decode_str(segment)
+        .decode_utf8()
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|_error| ProxyError::BadRequest("the name in the path is not UTF-8"))
+}
+
+/// A JSON answer.
+pub(crate) fn answer(status: StatusCode, value: &impl Serialize) -> Response {
+    let mut bytes = serde_json::to_vec(value).unwrap_or_default();
+    bytes.push(b'\n');
+    let mut response = Response::new(Body::from(bytes::Bytes::from(bytes)));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn missing(what: &str, id: &str) -> Response {
+    answer(StatusCode::NOT_FOUND, &json!({ "message": format!("{what} not found: {id}") }))
+}

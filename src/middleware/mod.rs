@@ -172,6 +172,12 @@ middlewares! {
 }
 
 impl Options {
+    /// A `redirectScheme`, for the redirections of entry points.
+    pub(crate) fn redirect(scheme: String, port: String, permanent: bool) -> Self {
+        let redirect = redirect_scheme::RedirectScheme { scheme, port, permanent };
+        Self { redirect_scheme: Some(redirect), ..Self::default() }
+    }
+
     /// The API's name of the type: the key in lower case; of a plugin, the plugin's own name.
     pub(crate) fn type_name(&self) -> String {
         if let Some(name) = self.plugin.as_ref().and_then(|plugin| plugin.0.keys().next()) {

@@ -52,6 +52,20 @@ impl Pair {
         Ok(Self { names, key: Arc::new(certified), not_after })
     }
 
+    /// The leaf's common name; empty where it has none.
+    pub(crate) fn common_name(&self) -> String {
+        let Some(leaf) = self.leaf() else { return String::new() };
+        let Ok((_, parsed)) = X509Certificate::from_der(leaf) else { return String::new() };
+        let name = parsed.subject().iter_common_name().next();
+        name.and_then(|name| name.as_str().ok()).unwrap_or_default().to_owned()
+    }
+
+    /// The leaf's serial number in decimal.
+    pub(crate) fn serial(&self) -> String {
+        let parsed = self.leaf().and_then(|leaf| X509Certificate::from_der(leaf).ok());
+        parsed.map(|(_, parsed)| parsed.serial.to_string()).unwrap_or_default()
+    }
+
     /// The leaf.
     pub(crate) fn leaf(&self) -> Option<&CertificateDer<'static>> {
         self.key.cert.first()

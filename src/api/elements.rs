@@ -1,0 +1,151 @@
+//! Routers, services and middlewares as the API shows them (api.md §3): their options and what became of them, in
+//! one flat object.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::compile::{ObjectReport, Report, RouterReport, ServiceReport};
+
+type Fields = Map<String, Value>;
+
+/// All objects of a kind, complete; `None` for a kind that does not exist.
+pub(super) fn all(report: &Report, protocol: &str, kind: &str) -> Option<Vec<Value>> {
+    Some(match (protocol, kind) {
+        ("http", "routers") => routers(report.routers.iter(), true),
+        ("tcp", "routers") => routers(report.tcp_routers.iter(), true),
+        ("udp", "routers") => routers(report.udp_routers.iter(), false),
+        ("http", "services") => {
+            let services = report.services.iter();
+            services.map(|(name, one)| complete(service(one), name, &service_type(one))).collect()
+        }
+        ("tcp", "services") => objects(report.tcp_services.iter()),
+        ("udp", "services") => objects(report.udp_services.iter()),
+        ("http", "middlewares") => {
+            let middlewares = report.middlewares.iter();
+            middlewares
+                .map(|(name, one)| complete(object(one), name, &one.options.type_name()))
+                .collect()
+        }
+        ("tcp", "middlewares") => objects(report.tcp_middlewares.iter()),
+        _ => return None,
+    })
+}
+
+/// `/api/rawdata`: maps by qualified name, empty ones left out.
+pub(super) fn rawdata(report: &Report) -> Value {
+    let mut all = Fields::new();
+    let mut add = |key: &str, map: Fields| {
+        if !map.is_empty() {
+            all.insert(key.to_owned(), Value::Object(map));
+        }
+    };
+    add("routers", raw(report.routers.iter().map(|(name, one)| (name, router(one)))));
+    add("middlewares", raw(report.middlewares.iter().map(|(name, one)| (name, object(one)))));
+    add("services", raw(report.services.iter().map(|(name, one)| (name, service(one)))));
+    add("tcpRouters", raw(report.tcp_routers.iter().map(|(name, one)| (name, router(one)))));
+    add(
+        "tcpMiddlewares",
+        raw(report.tcp_middlewares.iter().map(|(name, one)| (name, object(one)))),
+    );
+    add("tcpServices", raw(report.tcp_services.iter().map(|(name, one)| (name, object(one)))));
+    add("udpRouters", raw(report.udp_routers.iter().map(|(name, one)| (name, router(one)))));
+    add("udpServices", raw(report.udp_services.iter().map(|(name, one)| (name, object(one)))));
+    Value::Object(all)
+}
+
+fn raw<'a>(objects: impl Iterator<Item = (&'a Arc<str>, Fields)>) -> Fields {
+    objects.map(|(name, fields)| (name.to_string(), Value::Object(fields))).collect()
+}
+
+fn fields(options: &impl Serialize) -> Fields {
+    match serde_json::to_value(options) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Fields::new(),
+    }
+}
+
+fn router<O: Serialize>(report: &RouterReport<O>) -> Fields {
+    let mut fields = fields(&*report.options);
+    if report.priority != 0 {
+        fields.insert("priority".to_owned(), json!(report.priority));
+    }
+    fields.insert("status".to_owned(), json!(report.status));
+    if !report.using.is_empty() {
+        fields.insert("using".to_owned(), json!(report.using));
+    }
+    if !report.errors.is_empty() {
+        fields.insert("error".to_owned(), json!(report.errors));
+    }
+    fields
+}
+
+fn routers<'a, O: Serialize + 'a>(
+    all: impl Iterator<Item = (&'a Arc<str>, &'a Arc<RouterReport<O>>)>,
+    with_priority: bool,
+) -> Vec<Value> {
+    all.map(|(name, report)| {
+        let mut fields = router(report);
+        if with_priority {
+            fields.insert("priorityStr".to_owned(), json!(report.priority.to_string()));
+        } else {
+            fields.remove("priority");
+        }
+        complete(fields, name, "")
+    })
+    .collect()
+}
+
+fn object<O: Serialize>(report: &ObjectReport<O>) -> Fields {
+    let mut fields = fields(&*report.options);
+    fields.insert("status".to_owned(), json!(report.status));
+    if !report.used_by.is_empty() {
+        fields.insert("usedBy".to_owned(), json!(report.used_by));
+    }
+    if !report.errors.is_empty() {
+        fields.insert("error".to_owned(), json!(report.errors));
+    }
+    fields
+}
+
+fn objects<'a, O: Serialize + 'a>(
+    all: impl Iterator<Item = (&'a Arc<str>, &'a ObjectReport<O>)>,
+) -> Vec<Value> {
+    all.map(|(name, report)| {
+        let options = fields(&*report.options);
+        let kind = options.keys().next().map(|kind| kind.to_lowercase()).unwrap_or_default();
+        complete(object(report), name, &kind)
+    })
+    .collect()
+}
+
+fn service(report: &ServiceReport) -> Fields {
+    let mut fields = object(&report.object);
+    let statuses = report.built.as_ref().map(|service| service.server_statuses());
+    let statuses: Fields = statuses
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(url, up)| (url.to_string(), json!(if up { "UP" } else { "DOWN" })))
+        .collect();
+    if !statuses.is_empty() {
+        fields.insert("serverStatus".to_owned(), Value::Object(statuses));
+    }
+    fields
+}
+
+fn service_type(report: &ServiceReport) -> String {
+    let kinds = report.object.options.kinds();
+    kinds.first().map(|kind| kind.to_lowercase()).unwrap_or_default()
+}
+
+/// Adds what lists and details show beside rawdata.
+fn complete(mut fields: Fields, name: &str, kind: &str) -> Value {
+    let provider = name.rsplit_once('@').map_or("", |(_, provider)| provider);
+    fields.insert("name".to_owned(), json!(name));
+    fields.insert("provider".to_owned(), json!(provider));
+    if !kind.is_empty() {
+        fields.insert("type".to_owned(), json!(kind));
+    }
+    Value::Object(fields)
+}

@@ -1,0 +1,52 @@
+//! `/api/overview`: counters (api.md §5).
+
+use serde_json::{Value, json};
+
+use super::{Facts, certificates};
+use crate::compile::Status;
+use crate::control::follow::InForce;
+
+fn count(statuses: impl Iterator<Item = Status>) -> Value {
+    let (mut total, mut warnings, mut errors) = (0, 0, 0);
+    for status in statuses {
+        total += 1;
+        match status {
+            Status::Enabled => {}
+            Status::Warning => warnings += 1,
+            Status::Disabled => errors += 1,
+        }
+    }
+    json!({ "total": total, "warnings": warnings, "errors": errors })
+}
+
+pub(super) fn of(now: &InForce, facts: &Facts) -> Value {
+    let report = &now.compiled.report;
+    let certificates = certificates::all(&now.compiled.certificates);
+    let certificates = count(certificates.iter().map(|one| match one["status"].as_str() {
+        Some("warning") => Status::Warning,
+        Some("expired") => Status::Disabled,
+        _ => Status::Enabled,
+    }));
+    let mut overview = json!({
+        "http": {
+            "routers": count(report.routers.values().map(|one| one.status)),
+            "services": count(report.services.values().map(|one| one.object.status)),
+            "middlewares": count(report.middlewares.values().map(|one| one.status)),
+        },
+        "tcp": {
+            "routers": count(report.tcp_routers.values().map(|one| one.status)),
+            "services": count(report.tcp_services.values().map(|one| one.status)),
+            "middlewares": count(report.tcp_middlewares.values().map(|one| one.status)),
+        },
+        "udp": {
+            "routers": count(report.udp_routers.values().map(|one| one.status)),
+            "services": count(report.udp_services.values().map(|one| one.status)),
+        },
+        "certificates": certificates,
+        "features": facts.features,
+    });
+    if let Some(fields) = overview.as_object_mut().filter(|_| !facts.providers.is_empty()) {
+        fields.insert("providers".to_owned(), json!(facts.providers));
+    }
+    overview
+}

@@ -1,0 +1,257 @@
+//! The log to the plan: compiles what is in force and swaps it in, on every peer alike.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pontoon_cluster::{Document, Documents, Entry, Revision};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::documents::Store;
+use crate::compile::{Compiled, Settings, Source, Sources, Status, compile};
+use crate::plan;
+use crate::service::health::Checker;
+use crate::task::Group;
+
+/// What is in force on this peer.
+#[derive(Clone, Default)]
+pub(crate) struct InForce {
+    pub(crate) revision: Revision,
+    pub(crate) compiled: Arc<Compiled>,
+    pub(crate) sources: Arc<Sources>,
+    /// How long the compilation took.
+    pub(crate) took: Duration,
+    /// Plans that have been put in force.
+    pub(crate) plans: u64,
+    /// Unix time in seconds of the last one.
+    pub(crate) since: u64,
+}
+
+/// Shows what is in force. Clones share it.
+#[derive(Clone)]
+pub(crate) struct View {
+    now: Arc<ArcSwap<InForce>>,
+    changed: watch::Receiver<Revision>,
+}
+
+impl View {
+    pub(crate) fn load(&self) -> Arc<InForce> {
+        self.now.load_full()
+    }
+
+    /// Changes when another plan is in force.
+    pub(crate) fn changed(&self) -> watch::Receiver<Revision> {
+        self.changed.clone()
+    }
+
+    /// Waits until what `revision` says is in force here, for at most `limit`.
+    pub(crate) async fn reached(&self, revision: Revision, limit: Duration) -> bool {
+        let mut changed = self.changed.clone();
+        tokio::time::timeout(limit, changed.wait_for(|now| *now >= revision))
+            .await
+            .is_ok_and(|result| result.is_ok())
+    }
+}
+
+/// Where what is in force is written: the other side of a [`View`].
+pub(crate) struct Shown {
+    now: Arc<ArcSwap<InForce>>,
+    changed: watch::Sender<Revision>,
+}
+
+/// Both sides. Nothing is in force yet.
+pub(crate) fn view() -> (Shown, View) {
+    let (changed, receiver) = watch::channel(Revision(0));
+    let now = Arc::new(ArcSwap::from_pointee(InForce::default()));
+    (Shown { now: now.clone(), changed }, View { now, changed: receiver })
+}
+
+/// Follows the store and puts plans in force.
+pub(crate) struct Follower {
+    store: Store,
+    settings: Arc<Settings>,
+    plan: plan::Handle,
+    shown: Shown,
+    tasks: Group,
+    documents: Arc<Documents>,
+    checkers: HashMap<usize, (Arc<Checker>, CancellationToken)>,
+    /// Lines that were logged last, so that each is logged once.
+    told: Vec<String>,
+}
+
+impl Follower {
+    pub(crate) fn new(
+        store: Store,
+        settings: Arc<Settings>,
+        plan: plan::Handle,
+        tasks: Group,
+        shown: Shown,
+    ) -> Self {
+        Self {
+            store,
+            settings,
+            plan,
+            shown,
+            tasks,
+            documents: Arc::default(),
+            checkers: HashMap::new(),
+            told: Vec::new(),
+        }
+    }
+
+    /// Compiles what the store holds now, before anything is served.
+    pub(crate) async fn first(&mut self) {
+        self.apply().await;
+    }
+
+    /// Follows until the group ends.
+    pub(crate) async fn run(mut self) {
+        let stop = self.tasks.stop_token();
+        let mut watch = self.store.watch();
+        loop {
+            watch.borrow_and_update();
+            self.apply().await;
+            match stop.run_until_cancelled(watch.changed()).await {
+                Some(Ok(())) => {}
+                _ => return,
+            }
+        }
+    }
+
+    async fn apply(&mut self) {
+        let documents = self.store.documents();
+        let before = self.shown.now.load_full();
+        if before.plans > 0 && same(&documents, &self.documents) {
+            // A revision without a change of a document: what is in force is in force at that revision, too.
+            if documents.revision > before.revision {
+                let now = InForce { revision: documents.revision, ..InForce::clone(&before) };
+                self.publish(now);
+            }
+            return;
+        }
+        let sources = Arc::new(updated(&before.sources, &self.documents, &documents));
+        let settings = self.settings.clone();
+        let (with, previous) = (sources.clone(), before.compiled.clone());
+        let started = Instant::now();
+        let compiled =
+            tokio::task::spawn_blocking(move || compile(&with, &settings, &previous)).await;
+        let compiled = match compiled {
+            Ok(compiled) => Arc::new(compiled),
+            Err(error) => {
+                error!(%error, "compiling failed; the last plan stays in force");
+                return;
+            }
+        };
+        let took = started.elapsed();
+        self.plan.store(compiled.plan.clone());
+        self.watch_health(&compiled.checkers);
+        self.tell(&compiled, documents.revision, took);
+        self.documents = documents.clone();
+        let now = InForce {
+            revision: documents.revision,
+            compiled,
+            sources,
+            took,
+            plans: before.plans + 1,
+            since: crate::clock::now().as_secs(),
+        };
+        self.publish(now);
+    }
+
+    fn publish(&self, now: InForce) {
+        let revision = now.revision;
+        self.shown.now.store(Arc::new(now));
+        self.shown.changed.send_replace(revision);
+    }
+
+    /// Starts the health checks that are new and ends those that are gone.
+    fn watch_health(&mut self, checkers: &[Arc<Checker>]) {
+        let mut running = std::mem::take(&mut self.checkers);
+        for checker in checkers {
+            let address = Arc::as_ptr(checker) as usize;
+            let entry = running.remove(&address).unwrap_or_else(|| {
+                let stop = self.tasks.stop_token().child_token();
+                self.tasks.spawn(checker.clone().run(stop.clone()));
+                (checker.clone(), stop)
+            });
+            self.checkers.insert(address, entry);
+        }
+        for (_, stop) in running.into_values() {
+            stop.cancel();
+        }
+    }
+
+    /// One line a plan, and one for each mistake that is new.
+    fn tell(&mut self, compiled: &Compiled, revision: Revision, took: Duration) {
+        let report = &compiled.report;
+        info!(
+            revision = revision.0,
+            objects = report.objects(),
+            disabled = report.disabled(),
+            ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "plan applied"
+        );
+        let mut lines: Vec<String> = report.problems.clone();
+        for (name, router) in &report.routers {
+            if router.status != Status::Enabled {
+                let errors = router.errors.join("; ");
+                lines.push(format!("router {name} is {}: {errors}", router.status.as_str()));
+            }
+        }
+        for (name, router) in &report.tcp_routers {
+            lines.push(format!("TCP router {name} is disabled: {}", router.errors.join("; ")));
+        }
+        for (name, router) in &report.udp_routers {
+            lines.push(format!("UDP router {name} is disabled: {}", router.errors.join("; ")));
+        }
+        for line in lines.iter().filter(|line| !self.told.contains(line)) {
+            error!("{line}");
+        }
+        self.told = lines;
+    }
+}
+
+fn same(a: &Documents, b: &Documents) -> bool {
+    a.documents.len() == b.documents.len()
+        && a.documents.iter().zip(&b.documents).all(|((name, one), (other_name, other))| {
+            name == other_name && (Arc::ptr_eq(one, other) || one.revision == other.revision)
+        })
+}
+
+/// The sources with what has changed between two states of the documents.
+fn updated(sources: &Sources, before: &Documents, now: &Documents) -> Sources {
+    let empty = Document::default();
+    let mut next = Sources::new();
+    for (provider, document) in &now.documents {
+        let old = before.documents.get(provider);
+        let source = sources.get(provider.as_str());
+        let source = match (old, source) {
+            (Some(old), Some(source)) if Arc::ptr_eq(old, document) => source.clone(),
+            (old, source) => {
+                let old = old.map_or(&empty, |old| old);
+                let nothing = Source::default();
+                let source = source.map_or(&nothing, |source| source);
+                Arc::new(source.with(changes(old, document)))
+            }
+        };
+        next.insert(provider.as_str().into(), source);
+    }
+    next
+}
+
+/// Entries that differ: key, and what it holds now.
+fn changes<'a>(old: &'a Document, new: &'a Document) -> Vec<(&'a str, Option<&'a [u8]>)> {
+    let equal = |a: &Entry, b: &Entry| a.revision == b.revision && a.bytes == b.bytes;
+    let gone = old.entries.keys().filter(|key| !new.entries.contains_key(*key));
+    let mut changes: Vec<(&str, Option<&[u8]>)> = gone.map(|key| (key.as_str(), None)).collect();
+    for (key, entry) in &new.entries {
+        if old.entries.get(key).is_none_or(|known| !equal(known, entry)) {
+            changes.push((key, Some(&entry.bytes)));
+        }
+    }
+    changes
+}

@@ -1,0 +1,76 @@
+//! Names of files are replaced by their contents, so that every peer has them.
+
+use std::fs;
+
+use crate::config::dynamic::Configuration;
+use crate::config::value::FileOrContent;
+
+/// Largest file that is taken in.
+const SIZE_MAX: u64 = 4 << 20;
+
+/// Puts contents in the place of names. What cannot be read stays a name and is reported.
+pub(super) fn contents(configuration: &mut Configuration) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut put = |place: &str, value: &mut FileOrContent| {
+        if let Err(problem) = content(value) {
+            problems.push(format!("{place}: {problem}"));
+        }
+    };
+    if let Some(tls) = &mut configuration.tls {
+        for (number, pair) in tls.certificates.iter_mut().enumerate() {
+            put(&format!("tls.certificates[{number}].certFile"), &mut pair.cert_file);
+            put(&format!("tls.certificates[{number}].keyFile"), &mut pair.key_file);
+        }
+        for (name, options) in &mut tls.options {
+            for file in options.client_auth.iter_mut().flat_map(|auth| &mut auth.ca_files) {
+                put(&format!("tls.options.{name}.clientAuth.caFiles"), file);
+            }
+        }
+        for (name, store) in &mut tls.stores {
+            if let Some(pair) = &mut store.default_certificate {
+                put(&format!("tls.stores.{name}.defaultCertificate.certFile"), &mut pair.cert_file);
+                put(&format!("tls.stores.{name}.defaultCertificate.keyFile"), &mut pair.key_file);
+            }
+        }
+    }
+    let Some(http) = &mut configuration.http else { return problems };
+    for (name, transport) in &mut http.servers_transports {
+        for file in &mut transport.root_cas {
+            put(&format!("http.serversTransports.{name}.rootCAs"), file);
+        }
+        for pair in &mut transport.certificates {
+            put(
+                &format!("http.serversTransports.{name}.certificates.certFile"),
+                &mut pair.cert_file,
+            );
+            put(&format!("http.serversTransports.{name}.certificates.keyFile"), &mut pair.key_file);
+        }
+    }
+    for (name, middleware) in &mut http.middlewares {
+        if let Some(auth) = &mut middleware.basic_auth {
+            put(&format!("http.middlewares.{name}.basicAuth.usersFile"), &mut auth.users_file);
+        }
+        if let Some(auth) = &mut middleware.digest_auth {
+            put(&format!("http.middlewares.{name}.digestAuth.usersFile"), &mut auth.users_file);
+        }
+    }
+    problems
+}
+
+fn content(value: &mut FileOrContent) -> Result<(), String> {
+    if !value.is_path() {
+        return Ok(());
+    }
+    let name = value.as_str();
+    let size = fs::metadata(name).map_err(|error| format!("{name}: {error}"))?.len();
+    if size > SIZE_MAX {
+        return Err(format!("{name}: {size} bytes, {SIZE_MAX} at most"));
+    }
+    let mut text = fs::read_to_string(name).map_err(|error| format!("{name}: {error}"))?;
+    // A content of one line must not look like a name to the next reader.
+    if !text.contains('\n') {
+        text.push('\n');
+    }
+    *value = FileOrContent(text);
+    Ok(())
+}

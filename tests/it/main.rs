@@ -1,0 +1,16 @@
+//! Black-box tests: the real program, real sockets, real peers. One binary, a module per topic.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::format_push_string,
+    clippy::indexing_slicing,
+    clippy::large_futures,
+    clippy::needless_pass_by_value,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "tests may fail, spawn and be large"
+)]
+
+mod fixtures;
+mod support;

@@ -1,0 +1,7 @@
+//! What the tests stand on: the program as a process, servers behind it, clients before it.
+
+pub(crate) mod backend;
+pub(crate) mod certificates;
+pub(crate) mod client;
+pub(crate) mod h1;
+pub(crate) mod process;
