@@ -4,6 +4,7 @@
 //! connections, health, counters and windows live on.
 
 mod digest;
+pub(crate) mod explain;
 mod objects;
 mod report;
 mod routers;
@@ -12,6 +13,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod tls;
+pub(crate) mod verdict;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -41,6 +41,13 @@ pub(crate) struct Kept {
     pub(crate) digest: [u64; 4],
 }
 
+impl Kept {
+    /// True if it was compiled from these options.
+    pub(crate) fn is_of(&self, options: &Arc<Options>) -> bool {
+        Arc::ptr_eq(&self.original, options)
+    }
+}
+
 #[derive(Clone)]
 struct Parts {
     middlewares: Vec<Shared>,

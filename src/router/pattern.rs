@@ -41,6 +41,11 @@ impl Pattern {
         Ok(Self(Box::new(regex)))
     }
 
+    /// The expression, as it was translated.
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
     pub(crate) fn is_match(&self, text: &str) -> bool {
         self.0.is_match(text)
     }

@@ -35,6 +35,12 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// A load balancer without servers that uses a transport, to see whether the transport can be built.
+    pub(crate) fn through(servers_transport: String) -> Self {
+        let balancer = LoadBalancer { servers_transport, ..LoadBalancer::default() };
+        Self { load_balancer: Some(balancer), ..Self::default() }
+    }
+
     /// The types that are set, as Traefik's API names them (`loadbalancer`).
     pub(crate) fn kinds(&self) -> Vec<&'static str> {
         [

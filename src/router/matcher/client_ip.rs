@@ -10,7 +10,7 @@ use crate::router::Target;
 use crate::router::rule::Tree;
 
 #[derive(Debug)]
-pub(crate) struct ClientIp(IpNet);
+pub(crate) struct ClientIp(pub(super) IpNet);
 
 /// In the syntax of v2 there may be several.
 pub(super) fn build(arguments: Arguments<'_>) -> Result<Tree, MatcherError> {

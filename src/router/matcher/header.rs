@@ -9,8 +9,8 @@ use crate::router::rule::Tree;
 
 #[derive(Debug)]
 pub(crate) struct Header {
-    name: Option<HeaderName>,
-    value: Box<str>,
+    pub(super) name: Option<HeaderName>,
+    pub(super) value: Box<str>,
 }
 
 pub(super) fn build(arguments: Arguments<'_>) -> Result<Tree, MatcherError> {

@@ -10,8 +10,8 @@ use crate::router::rule::Tree;
 
 #[derive(Debug)]
 pub(crate) struct HeaderRegexp {
-    name: Option<HeaderName>,
-    pattern: Pattern,
+    pub(super) name: Option<HeaderName>,
+    pub(super) pattern: Pattern,
 }
 
 pub(super) fn build(arguments: Arguments<'_>) -> Result<Tree, MatcherError> {

@@ -7,7 +7,7 @@ use crate::router::rule::Tree;
 
 /// Without `cnameFlattening` the flattened host is empty, so what matches the empty text matches every request.
 #[derive(Debug)]
-pub(crate) struct HostRegexp(Pattern);
+pub(crate) struct HostRegexp(pub(super) Pattern);
 
 pub(super) fn build(arguments: Arguments<'_>) -> Result<Tree, MatcherError> {
     one(arguments, |expression| {

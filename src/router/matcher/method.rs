@@ -5,7 +5,7 @@ use crate::router::Target;
 use crate::router::rule::Tree;
 
 #[derive(Debug)]
-pub(crate) struct Method(Box<str>);
+pub(crate) struct Method(pub(super) Box<str>);
 
 /// In the syntax of v2 there may be several.
 pub(super) fn build(arguments: Arguments<'_>) -> Result<Tree, MatcherError> {

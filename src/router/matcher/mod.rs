@@ -15,6 +15,7 @@ mod template;
 mod v2;
 
 use std::borrow::Cow;
+use std::fmt;
 
 pub(super) use host::{Host, wildcard_parent};
 
@@ -52,6 +53,32 @@ impl Matcher {
             Self::Query(matcher) => matcher.matches(target),
             Self::QueryRegexp(matcher) => matcher.matches(target),
             Self::ClientIp(matcher) => matcher.matches(target),
+        }
+    }
+}
+
+/// As in a rule of v3; a header that no request can have is written `?`.
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let header = |name: &Option<::http::HeaderName>| {
+            name.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string)
+        };
+        match self {
+            Self::Host(host) => write!(f, "Host(`{host}`)"),
+            Self::HostRegexp(one) => write!(f, "HostRegexp(`{}`)", one.0.as_str()),
+            Self::Path(one) => write!(f, "Path(`{}`)", one.literal()),
+            Self::PathPrefix(one) => write!(f, "PathPrefix(`{}`)", one.literal()),
+            Self::PathRegexp(one) => write!(f, "PathRegexp(`{}`)", one.0.as_str()),
+            Self::Method(one) => write!(f, "Method(`{}`)", one.0),
+            Self::Header(one) => write!(f, "Header(`{}`, `{}`)", header(&one.name), one.value),
+            Self::HeaderRegexp(one) => {
+                write!(f, "HeaderRegexp(`{}`, `{}`)", header(&one.name), one.pattern.as_str())
+            }
+            Self::Query(one) => write!(f, "Query(`{}`, `{}`)", one.0.0, one.0.1),
+            Self::QueryRegexp(one) => {
+                write!(f, "QueryRegexp(`{}`, `{}`)", one.name, one.pattern.as_str())
+            }
+            Self::ClientIp(one) => write!(f, "ClientIP(`{}`)", one.0),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::router::pattern::Pattern;
 use crate::router::rule::Tree;
 
 #[derive(Debug)]
-pub(crate) struct PathRegexp(Pattern);
+pub(crate) struct PathRegexp(pub(super) Pattern);
 
 pub(super) fn build(arguments: Arguments<'_>) -> Result<Tree, MatcherError> {
     one(arguments, |expression| {

@@ -9,7 +9,7 @@ use crate::router::rule::Tree;
 use crate::router::target::escaped_octet;
 
 #[derive(Debug)]
-pub(crate) struct Query(Box<(Box<str>, Box<str>)>);
+pub(crate) struct Query(pub(super) Box<(Box<str>, Box<str>)>);
 
 pub(super) fn build(arguments: Arguments<'_>) -> Result<Tree, MatcherError> {
     let value = arguments.get(1).map_or("", |value| &**value);

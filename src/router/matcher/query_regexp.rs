@@ -8,8 +8,8 @@ use crate::router::rule::Tree;
 
 #[derive(Debug)]
 pub(crate) struct QueryRegexp {
-    name: Box<str>,
-    pattern: Pattern,
+    pub(super) name: Box<str>,
+    pub(super) pattern: Pattern,
     only_first: bool,
 }
 

@@ -90,6 +90,11 @@ impl Rule {
         self.tree.matches(target)
     }
 
+    /// The first thing that the rule asks and the request does not have; `None` where it matches.
+    pub(crate) fn refusal(&self, target: &Target<'_>) -> Option<String> {
+        self.tree.refusal(target)
+    }
+
     /// The names in `Host` matchers that are not negated, in lower case, in the order of the rule.
     pub(crate) fn hosts(&self) -> Vec<String> {
         let mut hosts = Vec::new();

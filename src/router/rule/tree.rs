@@ -70,6 +70,31 @@ impl Tree {
         }
     }
 
+    /// What of it is not so, in words; `None` where it matches.
+    pub(crate) fn refusal(&self, target: &Target<'_>) -> Option<String> {
+        /// Alternatives that are told of.
+        const TOLD_MAX: usize = 8;
+        match self {
+            Self::Is(matcher) => {
+                (!matcher.matches(target)).then(|| format!("{matcher} does not match"))
+            }
+            Self::IsNot(matcher) => {
+                matcher.matches(target).then(|| format!("!{matcher} does not match"))
+            }
+            Self::All(terms) => terms.iter().find_map(|term| term.refusal(target)),
+            Self::Any(terms) => {
+                let mut reasons = Vec::new();
+                for term in terms {
+                    let reason = term.refusal(target)?;
+                    if reasons.len() < TOLD_MAX {
+                        reasons.push(reason);
+                    }
+                }
+                Some(reasons.join(", and "))
+            }
+        }
+    }
+
     /// Shows `visit` each matcher that is not negated, in the order of the rule.
     pub(crate) fn visit_positive<'a>(&'a self, visit: &mut impl FnMut(&'a Matcher)) {
         match self {

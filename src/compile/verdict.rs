@@ -1,0 +1,196 @@
+//! What is wrong with objects before they are stored: compiles the documents as they would be, without effect.
+
+use std::sync::Arc;
+
+use super::report::Status;
+use super::source::{Source, Sources, split};
+use super::{Compiled, Settings, compile};
+use crate::{router, service};
+
+/// Provider of routers that exist only to have an object built that no router uses yet.
+const PROBE: &str = "probe of a write";
+
+/// What came out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// Objects that would not work: key, what is wrong, what may help.
+    pub(crate) faults: Vec<Fault>,
+    /// What the writer should know.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What is wrong with one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) key: String,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+/// Judges the objects of `provider` that `keys` name, within `sources` as they would be.
+pub(crate) fn judge(
+    sources: &Sources,
+    settings: &Settings,
+    current: &Compiled,
+    (provider, keys): (&str, &[&str]),
+) -> Verdict {
+    let empty = Source::default();
+    let source = sources.get(provider).map_or(&empty, |source| &**source);
+    let mut with_probes = sources.clone();
+    with_probes.insert(PROBE.into(), Arc::new(probes(settings, provider, keys)));
+    let after = compile(&with_probes, settings, current);
+    let mut verdict = Verdict::default();
+    for key in keys {
+        if let Some(error) = source.errors.get(*key) {
+            verdict.fault(key, error, &after);
+            continue;
+        }
+        let (kind, name) = key.rsplit_once('/').unwrap_or(("", key));
+        let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+        let full = format!("{name}@{provider}");
+        match kind {
+            "http/routers" => router_of(source, &name, key, &after, &mut verdict),
+            "tcp/routers" => {
+                let errors = after.report.tcp_routers.get(full.as_str()).map(|one| &one.errors);
+                stream_router(key, errors, &after, &mut verdict);
+            }
+            "udp/routers" => {
+                let errors = after.report.udp_routers.get(full.as_str()).map(|one| &one.errors);
+                stream_router(key, errors, &after, &mut verdict);
+            }
+            _ => {
+                let probe = after.memory.routers.get(format!("{key}@{PROBE}").as_str());
+                if let Some(probe) = probe.filter(|one| one.report.status == Status::Disabled) {
+                    verdict.fault(key, &probe.report.errors.join("; "), &after);
+                }
+            }
+        }
+    }
+    tls(keys, current, &after, &mut verdict);
+    others(current, &after, &mut verdict);
+    verdict
+}
+
+impl Verdict {
+    fn fault(&mut self, key: &str, message: &str, after: &Compiled) {
+        let message = message.to_owned();
+        let hint = hint(&message, after);
+        self.faults.push(Fault { key: key.to_owned(), message, hint });
+    }
+}
+
+/// A router for each object, so that it is built.
+fn probes(settings: &Settings, provider: &str, keys: &[&str]) -> Source {
+    let mut probes = Source::default();
+    let usable = || settings.entry_points.iter().filter(|(_, model)| !model.udp);
+    let plain = usable().find(|(_, model)| !model.changes_routers());
+    let Some((entry_point, _)) = plain.or_else(|| usable().next()) else { return probes };
+    for key in keys {
+        let (kind, name) = key.rsplit_once('/').unwrap_or(("", key));
+        let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+        let name = format!("{name}@{provider}");
+        let mut options = router::Options {
+            entry_points: vec![entry_point.clone()],
+            rule: "PathPrefix(`/`)".to_owned(),
+            service: "noop@internal".to_owned(),
+            ..router::Options::default()
+        };
+        match kind {
+            "http/services" => options.service = name,
+            "http/middlewares" => options.middlewares = vec![name],
+            "http/serversTransports" => {
+                let probe: Arc<str> = Arc::from(*key);
+                probes.services.insert(probe, Arc::new(service::Options::through(name)));
+                options.service = format!("{key}@{PROBE}");
+            }
+            _ => continue,
+        }
+        probes.routers.insert(Arc::from(*key), Arc::new(options));
+    }
+    probes
+}
+
+fn router_of(source: &Source, name: &str, key: &str, after: &Compiled, verdict: &mut Verdict) {
+    let Some(options) = source.routers.get(name) else { return };
+    // A router may have become several, one an entry point.
+    let mut mine: Vec<_> = after.memory.routers.values().filter(|one| one.is_of(options)).collect();
+    mine.sort_by(|a, b| a.name.cmp(&b.name));
+    for router in mine {
+        let errors = router.report.errors.join("; ");
+        match router.report.status {
+            Status::Enabled => {}
+            Status::Warning => verdict.warnings.push(format!("router `{}`: {errors}", router.name)),
+            Status::Disabled => {
+                if !verdict.faults.iter().any(|fault| fault.key == key) {
+                    verdict.fault(key, &errors, after);
+                }
+            }
+        }
+    }
+}
+
+/// A TCP or UDP router is stored although this release does not serve it; its writer is told.
+fn stream_router(key: &str, errors: Option<&Vec<String>>, after: &Compiled, verdict: &mut Verdict) {
+    for error in errors.into_iter().flatten() {
+        if error.ends_with("not built yet") {
+            verdict.warnings.push(format!("{key}: {error}"));
+        } else {
+            verdict.fault(key, error, after);
+        }
+    }
+}
+
+/// Problems of certificates, options and stores that were not there before.
+fn tls(keys: &[&str], current: &Compiled, after: &Compiled, verdict: &mut Verdict) {
+    let mine: Vec<&&str> = keys.iter().filter(|key| key.starts_with("tls/")).collect();
+    let Some(first) = mine.first() else { return };
+    let known = &current.report.problems;
+    for problem in after.report.problems.iter().filter(|problem| !known.contains(problem)) {
+        let named = mine
+            .iter()
+            .find(|key| key.rsplit('/').next().is_some_and(|name| problem.contains(name)));
+        let key = named.unwrap_or(first);
+        if !verdict.faults.iter().any(|fault| fault.key == ***key) {
+            verdict.fault(key, problem, after);
+        }
+    }
+}
+
+/// Routers elsewhere that would no longer work.
+fn others(current: &Compiled, after: &Compiled, verdict: &mut Verdict) {
+    for (name, router) in &after.report.routers {
+        let works = |report: &super::Report| {
+            report.routers.get(name).is_some_and(|one| one.status != Status::Disabled)
+        };
+        if router.status == Status::Disabled && works(&current.report) {
+            let errors = router.errors.join("; ");
+            let short = split(name).0;
+            let told = |fault: &Fault| fault.key.strip_prefix("http/routers/") == Some(short);
+            if !verdict.faults.iter().any(told) {
+                verdict.warnings.push(format!("router `{name}` is disabled by this: {errors}"));
+            }
+        }
+    }
+}
+
+/// What may help where a name leads nowhere: the same name elsewhere.
+fn hint(message: &str, after: &Compiled) -> Option<String> {
+    let missing = ["does not exist", "not found", "unknown TLS options"];
+    if !missing.iter().any(|text| message.contains(text)) {
+        return None;
+    }
+    let quoted = message.split('"').nth(1);
+    let name = quoted.or_else(|| message.split_whitespace().last()).unwrap_or_default();
+    let (short, _) = split(name);
+    let report = &after.report;
+    let named = |known: &&Arc<str>| split(known).0 == short && &***known != name;
+    let elsewhere = if message.contains("middleware") {
+        report.middlewares.keys().find(named)
+    } else {
+        report.services.keys().find(named)
+    };
+    Some(match elsewhere {
+        Some(known) => format!("did you mean `{known}`?"),
+        None => format!("write `{name}` first, or in the same request"),
+    })
+}
