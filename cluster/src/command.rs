@@ -88,7 +88,8 @@ pub struct Command {
     pub operation: Operation,
     /// Who asked for it: the name of a token or a provider. Stands in the history.
     pub author: String,
-    /// Makes a second command with the same key and author answer as the first did, for 24 h.
+    /// Makes a second command with the same key and author answer as the first did, for 24 h; an answer `Conflict`
+    /// is not remembered.
     pub idempotency_key: Option<String>,
 }
 

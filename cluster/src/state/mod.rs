@@ -85,9 +85,12 @@ impl State {
             return refused("idempotency key was used with another command");
         }
         let outcome = answer(self.execute(position, command));
-        let remembered =
-            Remembered { stamp_ms: self.stamp_ms, fingerprint, outcome: outcome.clone() };
-        self.answers.remember(key, remembered);
+        // A conflict has changed nothing: who reads again may use the key for what is proposed then.
+        if !matches!(outcome.reply, Reply::Conflict { .. }) {
+            let remembered =
+                Remembered { stamp_ms: self.stamp_ms, fingerprint, outcome: outcome.clone() };
+            self.answers.remember(key, remembered);
+        }
         outcome
     }
 

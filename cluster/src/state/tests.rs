@@ -111,6 +111,18 @@ fn an_idempotency_key_holds_for_a_day_and_one_command() {
 }
 
 #[test]
+fn a_conflict_leaves_the_idempotency_key_free() {
+    let mut state = State::default();
+    let keyed = |expected| Command {
+        idempotency_key: Some("k".into()),
+        ..Command::patch(set("a", "1", expected), "t")
+    };
+    let conflict = run(&mut state, [keyed(Expected::At(Revision(7)))]);
+    assert!(matches!(conflict, Reply::Conflict { .. }));
+    assert!(matches!(run(&mut state, [keyed(Expected::Absent)]), Reply::Stored { .. }));
+}
+
+#[test]
 fn restoring_over_documents_needs_force() {
     let mut state = State::default();
     let restore = |force| Command {
