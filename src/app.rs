@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::api::calls::{self, Calls};
 use crate::api::ping::{Draining, Ping, Readiness};
 use crate::api::{Api, Facts};
 use crate::compile::Settings;
@@ -81,7 +82,8 @@ async fn serve(
         view: view.clone(),
         cluster: store.cluster().is_some(),
     };
-    let mut services = internal_services(&startup, &view, &readiness);
+    let more = calls(&startup, &store, &readiness)?;
+    let mut services = internal_services(&startup, &view, &readiness, more);
     if let Some(exposition) = observers.exposition() {
         services.insert("prometheus@internal".to_owned(), exposition);
     }
@@ -295,10 +297,28 @@ fn base_path(path: &str) -> String {
     path.trim_end_matches('/').to_owned()
 }
 
+/// The API's own calls.
+fn calls(startup: &Startup, store: &Store, readiness: &Readiness) -> Result<Option<SharedHandler>> {
+    let Some(api) = &startup.api else { return Ok(None) };
+    let timeout = startup.cluster.as_ref().map(|cluster| cluster.request_timeout.into());
+    let calls = Calls::new(calls::Parts {
+        base_path: base_path(&api.base_path),
+        store: store.clone(),
+        settings: Arc::new(settings(startup, names_of_internal_services(startup))?),
+        readiness: readiness.clone(),
+        control: tokio::runtime::Handle::current(),
+        writable: api.writable,
+        token_file: (!api.token_file.is_empty()).then(|| api.token_file.clone().into()),
+        timeout: timeout.unwrap_or(CONTROL_GRACE),
+    })?;
+    Ok(Some(Arc::new(calls)))
+}
+
 fn internal_services(
     startup: &Startup,
     view: &follow::View,
     readiness: &Readiness,
+    more: Option<SharedHandler>,
 ) -> HashMap<String, SharedHandler> {
     let mut services: HashMap<String, SharedHandler> = HashMap::new();
     let mut add = |name: &str, handler: SharedHandler| {
@@ -340,7 +360,7 @@ fn internal_services(
             dashboard_name: api.dashboard_name.clone(),
             disable_dashboard_ad: api.disable_dashboard_ad,
         };
-        add("api", Arc::new(Api::new(facts, view.clone(), None)));
+        add("api", Arc::new(Api::new(facts, view.clone(), more)));
     }
     services
 }

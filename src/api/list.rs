@@ -28,6 +28,12 @@ impl Query {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// All values of a parameter that may be given several times.
+    pub(super) fn all(&self, name: &str) -> Vec<&str> {
+        let found = self.0.iter().filter(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str()).collect()
+    }
+
     fn number(&self, name: &str, default: usize) -> Result<usize, String> {
         let Some(text) = self.get(name) else { return Ok(default) };
         match text.parse::<usize>() {

@@ -3,11 +3,20 @@
 //! Every path is served by the one handler behind `api@internal`; encoded path segments are kept while matching
 //! (api.md §1).
 
+pub(crate) mod calls;
 mod certificates;
+mod condition;
+mod document;
 mod elements;
+pub(crate) mod explain;
 mod list;
 mod overview;
 pub(crate) mod ping;
+mod problem;
+mod route;
+mod tokens;
+mod watch;
+mod write;
 
 use std::sync::Arc;
 
