@@ -24,9 +24,9 @@ pub(super) struct Arguments {
 
 /// What was found.
 #[derive(Default)]
-struct Findings {
-    errors: Vec<String>,
-    warnings: Vec<String>,
+pub(super) struct Findings {
+    pub(super) errors: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -82,7 +82,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// The startup configuration of a file, if it holds one.
-fn startup_part(path: &Path, loaded: &mut Option<Loaded>, findings: &mut Findings) {
+pub(super) fn startup_part(path: &Path, loaded: &mut Option<Loaded>, findings: &mut Findings) {
     let flag = format!("--configFile={}", path.display());
     match super::load(&[flag]) {
         Ok(found) if app::says_something(&found.startup) => *loaded = Some(found),
@@ -97,7 +97,7 @@ fn startup_part(path: &Path, loaded: &mut Option<Loaded>, findings: &mut Finding
     }
 }
 
-fn dynamic_part(path: &Path, dynamic: &mut Configuration, findings: &mut Findings) {
+pub(super) fn dynamic_part(path: &Path, dynamic: &mut Configuration, findings: &mut Findings) {
     match read_file(path) {
         Ok((configuration, warnings)) => {
             findings.warnings.extend(warnings.iter().map(ToString::to_string));

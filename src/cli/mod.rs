@@ -1,7 +1,11 @@
 //! The command line: one file a command. Without a command the proxy runs, with Traefik's flags.
 
 mod check;
+mod client;
+mod cluster;
+mod config;
 mod demo;
+mod explain;
 mod healthcheck;
 mod output;
 mod run;
@@ -39,11 +43,12 @@ enum Command {
     Demo(demo::Arguments),
     /// Checks configuration files without starting anything
     Check(check::Arguments),
-    /// The cluster
-    Cluster {
-        #[command(subcommand)]
-        command: ClusterCommand,
-    },
+    /// The cluster: secret, status, backups
+    Cluster(cluster::Arguments),
+    /// Reads and changes the configuration that the cluster keeps
+    Config(config::Arguments),
+    /// Says which router takes a request, and why the others do not
+    Explain(explain::Arguments),
     /// Prints a new API token and its line for `api.tokenFile`
     Token(token::Arguments),
     /// Asks `/ping` of the proxy that the same configuration runs; exit code 0 if it is well
@@ -55,12 +60,6 @@ enum Command {
         /// bash, elvish, fish, powershell or zsh
         shell: clap_complete::Shell,
     },
-}
-
-#[derive(Subcommand)]
-enum ClusterCommand {
-    /// Prints a new secret for `cluster.secretFile`
-    Secret,
 }
 
 /// Runs what the arguments say.
@@ -95,7 +94,9 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
-        Command::Cluster { command: ClusterCommand::Secret } => secret::run(),
+        Command::Cluster(arguments) => cluster::run(&arguments),
+        Command::Config(arguments) => config::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Version => {
