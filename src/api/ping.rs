@@ -62,7 +62,7 @@ impl Readiness {
         if now.plans == 0 {
             return Err("no plan is in force yet");
         }
-        if self.cluster && now.revision.0 == 0 {
+        if self.cluster && now.sources.is_empty() {
             return Err("nothing has been received from the cluster yet");
         }
         Ok(())

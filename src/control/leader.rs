@@ -25,17 +25,8 @@ pub(crate) async fn lead(
     };
     let mut leadership = cluster.leadership();
     let mut term: Option<(u64, CancellationToken)> = None;
-    let mut known: Option<String> = None;
     loop {
         let now = leadership.borrow_and_update().clone();
-        if now.leader != known {
-            info!(
-                leader = now.leader.as_deref().unwrap_or("none"),
-                term = now.term,
-                "leader changed"
-            );
-            known.clone_from(&now.leader);
-        }
         let leads = now.me.then_some(now.term);
         if term.as_ref().map(|(term, _)| *term) != leads {
             if let Some((_, running)) = term.take() {

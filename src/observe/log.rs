@@ -4,7 +4,7 @@
 //!
 //! Differs: rotated files are not compressed, and lines are not sent to an OTLP collector; both are said at start.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use thiserror::Error;
 use time::format_description::well_known::Rfc3339;
 use tracing::warn;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriter};
@@ -51,6 +51,20 @@ impl Handle {
     }
 }
 
+/// Libraries that tell of their own inner life: what they say at a level counts for one below.
+const TALKATIVE: [&str; 6] = ["openraft", "sled", "tonic", "h2", "hyper", "rustls"];
+
+/// What is logged at `level`.
+fn filter(level: LevelFilter) -> EnvFilter {
+    let quiet = match level {
+        LevelFilter::TRACE => LevelFilter::DEBUG,
+        LevelFilter::DEBUG => LevelFilter::INFO,
+        _ => LevelFilter::OFF,
+    };
+    let directives: Vec<String> = TALKATIVE.iter().map(|name| format!("{name}={quiet}")).collect();
+    EnvFilter::new(format!("{level},{}", directives.join(",")))
+}
+
 /// Sets up the log of the program, once. `RUST_LOG` has no say in it.
 pub(crate) fn init(options: &Log) -> Result<Handle, Error> {
     let handle = Handle { file: open(options)? };
@@ -61,12 +75,12 @@ pub(crate) fn init(options: &Log) -> Result<Handle, Error> {
     let level = level(&options.level);
     let detailed = level >= LevelFilter::DEBUG;
     let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
+        .with_env_filter(filter(level))
         .with_timer(WallClock)
         .with_target(detailed)
         .with_file(detailed)
         .with_line_number(detailed)
-        .with_ansi(!options.no_color && handle.file.is_none())
+        .with_ansi(!options.no_color && handle.file.is_none() && io::stdout().is_terminal())
         .with_writer(writer);
     let result = match options.format.as_str() {
         "json" => builder.json().flatten_event(true).try_init(),
