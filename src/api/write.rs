@@ -132,7 +132,11 @@ impl Inner {
             ..PatchDocument::default()
         };
         let applied = self.propose(head, Operation::Patch(patch)).await?;
-        self.written(head, &applied, &checked, current).await
+        let mut response = self.written(head, &applied, &checked, current).await?;
+        if matches!(applied.reply, Reply::Stored { created: true, .. }) {
+            *response.status_mut() = StatusCode::CREATED;
+        }
+        Ok(response)
     }
 
     pub(super) async fn delete_object(
@@ -330,9 +334,11 @@ impl Inner {
         checked: &Checked,
         before: Revision,
     ) -> Result<Response, Problem> {
-        let (revision, created, tag) = match applied.reply {
-            Reply::Stored { revision, created } => (revision, created, revision),
-            _ => (applied.revision, false, before),
+        let (revision, tag) = match applied.reply {
+            Reply::Stored { revision, .. } => (revision, revision),
+            Reply::Unchanged | Reply::Conflict { .. } | Reply::Refused { .. } => {
+                (applied.revision, before)
+            }
         };
         let mut body = json!({
             "revision": revision,
@@ -356,8 +362,7 @@ impl Inner {
         if !checked.warnings.is_empty() {
             add("warnings", json!(checked.warnings));
         }
-        let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-        let mut response = answer(status, &body);
+        let mut response = answer(StatusCode::OK, &body);
         let headers = response.headers_mut();
         headers.insert(header::ETAG, etag(tag));
         headers.insert("pontoon-revision", HeaderValue::from(revision.0));
