@@ -70,6 +70,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "provider",
             "acme",
             "compile",
+            "entrypoint",
             "plan",
             "task",
             "clock",
@@ -87,11 +88,29 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Crates that only their home may name (ARCHITECTURE.md).
 const HOMES: &[(&str, &[&str])] = &[
-    ("openraft", &["cluster/src/raft"]),
+    (
+        "openraft",
+        &[
+            "cluster/src/raft",
+            "cluster/src/transport",
+            "cluster/src/codec.rs",
+            "cluster/src/peer.rs",
+            "cluster/src/start.rs",
+        ],
+    ),
     ("sled", &["cluster/src/store"]),
     ("tonic", &["cluster/src/transport", "cluster/src/codec.rs", "cluster/build.rs"]),
     ("hyper", &["src/http", "src/upstream", "src/entrypoint", "src/cli/client.rs"]),
-    ("hyper_util", &["src/http", "src/upstream", "src/entrypoint", "src/cli/client.rs"]),
+    (
+        "hyper_util",
+        &[
+            "src/http",
+            "src/upstream",
+            "src/entrypoint",
+            "src/cli/client.rs",
+            "cluster/src/transport",
+        ],
+    ),
     ("prometheus", &["src/observe"]),
     ("clap", &["src/cli"]),
 ];

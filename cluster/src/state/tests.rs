@@ -1,3 +1,5 @@
+//! What applying commands does to the state.
+
 use proptest::prelude::*;
 
 use super::*;

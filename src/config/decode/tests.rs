@@ -1,3 +1,5 @@
+//! Decoding by Traefik's key rules, and the places that errors name.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

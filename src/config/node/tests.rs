@@ -1,3 +1,5 @@
+//! Every source gives the same tree.
+
 use proptest::prelude::*;
 
 use super::dotted::segments;

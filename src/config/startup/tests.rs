@@ -1,3 +1,5 @@
+//! Startup configuration from files, flags and the environment.
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;

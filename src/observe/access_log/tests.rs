@@ -1,3 +1,5 @@
+//! Lines of the access log, its filters and its file.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! What the registry gathers.
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! What templates of the file provider give, and what they refuse.
+
 use super::render;
 
 fn rendered(text: &str) -> String {
