@@ -12,5 +12,6 @@
     reason = "tests may fail, spawn and be large"
 )]
 
+mod demo;
 mod fixtures;
 mod support;
