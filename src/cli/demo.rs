@@ -86,7 +86,7 @@ async fn configure(peers: &Peers, servers: &[String]) -> anyhow::Result<()> {
     }});
     let first = peers.all().first().context("there is a first peer")?;
     let answer = first.call("PUT", "/api/config?wait=all", Some(&document.to_string())).await?;
-    if answer.0 != 200 {
+    if !(200..300).contains(&answer.0) {
         bail!("putting the configuration in force: {} {}", answer.0, answer.1);
     }
     Ok(())
