@@ -12,6 +12,12 @@
     reason = "tests may fail, spawn and be large"
 )]
 
+mod check;
 mod demo;
 mod fixtures;
+mod hostile;
+mod ready;
+mod real_peers;
+mod reload;
+mod shutdown;
 mod support;

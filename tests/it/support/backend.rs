@@ -23,6 +23,7 @@ pub(crate) struct Record {
     pub(crate) proto: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Vec<(String, String)>,
     pub(crate) sni: Option<String>,
     pub(crate) probe: bool,
 }
@@ -323,6 +324,7 @@ impl Backend {
                 proto: "HTTP/1.1".into(),
                 headers: head.headers.clone(),
                 body: body.bytes,
+                trailers: body.trailers,
                 sni: sni.clone(),
                 probe: false,
             };
@@ -441,13 +443,8 @@ impl Backend {
             drop(incoming.flow_control().release_capacity(data.len()));
             body.extend_from_slice(&data);
         }
-        let mut headers: Vec<(String, String)> = parts
-            .headers
-            .iter()
-            .map(|(name, value)| {
-                (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-            })
-            .collect();
+        let trailers = incoming.trailers().await.ok().flatten().unwrap_or_default();
+        let mut headers = pairs(&parts.headers);
         if let Some(authority) =
             parts.uri.authority().filter(|_| !parts.headers.contains_key("host"))
         {
@@ -460,6 +457,7 @@ impl Backend {
             proto: "HTTP/2.0".into(),
             headers,
             body,
+            trailers: pairs(&trailers),
             sni,
             probe: false,
         };
@@ -484,6 +482,15 @@ impl Backend {
             drop(send.send_trailers(trailers));
         }
     }
+}
+
+fn pairs(headers: &http::HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        })
+        .collect()
 }
 
 /// `/__auth`: `Bearer good-NAME` is let in.

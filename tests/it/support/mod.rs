@@ -5,3 +5,4 @@ pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod h1;
 pub(crate) mod process;
+pub(crate) mod running;
