@@ -19,7 +19,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(5);
 pub(crate) enum Error {
     #[error("cluster.{option}: {problem}")]
     Option { option: &'static str, problem: String },
-    #[error("cluster: {0}")]
+    #[error("cluster")]
     Start(#[from] pontoon_cluster::Error),
 }
 
