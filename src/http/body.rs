@@ -37,6 +37,37 @@ impl Body {
     {
         Self::Stream(Box::pin(body))
     }
+
+    /// The same body; `guard` is dropped with it, when what it counts is over.
+    pub(crate) fn guarded<G: Send + Unpin + 'static>(self, guard: G) -> Self {
+        Self::stream(Guarded { body: self, _guard: guard })
+    }
+}
+
+/// A body that keeps a guard until it has ended or is dropped.
+struct Guarded<G> {
+    body: Body,
+    _guard: G,
+}
+
+impl<G: Unpin> HttpBody for Guarded<G> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 impl From<&'static str> for Body {

@@ -5,19 +5,17 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
 use ::http::StatusCode;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as _;
 use serde::{Deserialize, Serialize};
 
 use super::source::{Source, SourceCriterion};
 use super::{Build, BuildContext, BuildError, Middleware, Next, Shared, is_default};
-use crate::http::{Body, BodyError, ProxyError, Request, Response};
+use crate::http::{Body, ProxyError, Request, Response};
 
 /// Options of `inFlightReq`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -76,9 +74,7 @@ impl Middleware for Limiter {
             return Ok(response);
         };
         let response = next.run(request).await?;
-        Ok(response.map(|body| {
-            if body.is_end_stream() { body } else { Body::stream(Counted { body, _turn: turn }) }
-        }))
+        Ok(response.map(|body| if body.is_end_stream() { body } else { body.guarded(turn) }))
     }
 }
 
@@ -110,32 +106,6 @@ impl Drop for Turn {
                 entry.remove();
             }
         }
-    }
-}
-
-/// A response body; the request is under way until it ends.
-struct Counted {
-    body: Body,
-    _turn: Turn,
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

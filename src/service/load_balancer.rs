@@ -2,14 +2,11 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use ::http::{HeaderMap, HeaderValue, header};
 use async_trait::async_trait;
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -17,7 +14,7 @@ use super::balancer::{self, Balancer, InFlight, Load, Member, Phases};
 use super::health::{Checker, Health, Passive};
 use super::sticky::Sticky;
 use super::{BuildError, Service, options};
-use crate::http::{Body, BodyError, Handler, ProxyError, Request, Response, Side};
+use crate::http::{Body, Handler, ProxyError, Request, Response, Side};
 use crate::upstream;
 
 pub(crate) struct LoadBalancer {
@@ -231,32 +228,7 @@ fn counted(body: Body, in_flight: InFlight) -> Body {
     if body.is_end_stream() {
         return body;
     }
-    Body::stream(Counted { body, _in_flight: in_flight })
-}
-
-struct Counted {
-    body: Body,
-    _in_flight: InFlight,
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    body.guarded(in_flight)
 }
 
 #[cfg(test)]
