@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::config::decode;
 use crate::{middleware, router, service, tcp, tls, udp, upstream};
 
 /// Objects of one kind by their name, without `@provider`.
@@ -72,16 +74,25 @@ impl Source {
     }
 }
 
-fn set<T: DeserializeOwned>(
+/// Decodes one object. An unknown key is an error: a peer that does not know an option must not run without it.
+fn set<T: Serialize + DeserializeOwned>(
     objects: &mut Objects<T>,
     name: &str,
     bytes: Option<&[u8]>,
 ) -> Result<(), String> {
     objects.remove(name);
     let Some(bytes) = bytes else { return Ok(()) };
-    let object = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    objects.insert(name.into(), Arc::new(object));
+    objects.insert(name.into(), Arc::new(decoded(bytes)?));
     Ok(())
+}
+
+/// Entries are canonical, so an object that would be written the same has no key that is not known here. The strict
+/// decoder costs several times as much; it decides the rest, and words the error.
+fn decoded<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    match serde_json::from_slice::<T>(bytes) {
+        Ok(object) if serde_json::to_vec(&object).is_ok_and(|again| again == bytes) => Ok(object),
+        _ => decode::json(bytes),
+    }
 }
 
 /// All providers by name. `Arc`s are the same as long as a provider says the same.

@@ -64,11 +64,38 @@ fn one_mistake_disables_its_object_alone() {
 #[test]
 fn an_entry_that_does_not_decode_harms_no_other() {
     let good = source(&example());
-    let bad = good.with([("http/routers/c", Some(&b"{\"rule\": 7}"[..]))]);
+    let bad = good.with([("http/routers/c", Some(&b"{\"priority\": \"y\"}"[..]))]);
     let sources = Sources::from([("file".into(), Arc::new(bad))]);
     let result = compile(&sources, &settings(), &Compiled::default());
     assert_eq!(result.report.routers.len(), 2);
     assert!(result.report.problems[0].starts_with("http/routers/c of provider file"));
+}
+
+/// A peer of a newer release may have stored it; running the object without the option could open what it guards.
+#[test]
+fn an_option_that_is_not_known_disables_its_object() {
+    let entry = |rule: &'static [u8]| source(&example()).with([("http/routers/a", Some(rule))]);
+    let known = entry(b"{ \"service\": \"s\", \"rule\": \"Host(`a.test`)\" }");
+    assert_eq!(known.errors.len(), 0);
+    let unknown = entry(b"{\"rule\":\"Host(`a.test`)\",\"service\":\"s\",\"guards\":[\"g\"]}");
+    let errors: Vec<&str> = unknown.errors.values().map(|error| &**error).collect();
+    assert!(matches!(errors[..], [error] if error.starts_with("field not found, node: guards")));
+    assert!(!unknown.routers.contains_key("a") && unknown.routers.contains_key("b"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn every_name_is_found_again(name in "\\PC{1,12}") {
+        let entries = json!({"http": {"routers": {name.clone(): {"rule": "Path(`/`)", "service": "s"}}}});
+        let source = source(&entries);
+        proptest::prop_assert_eq!(source.errors.len(), 0);
+        proptest::prop_assert!(source.routers.contains_key(name.as_str()));
+    }
+
+    #[test]
+    fn no_entry_panics(key in "(http|tcp|udp|tls)/(routers|services|options|x)/\\PC{0,8}|\\PC{0,12}", value: Vec<u8>) {
+        let _source = Source::default().with([(key.as_str(), Some(value.as_slice()))]);
+    }
 }
 
 #[test]
