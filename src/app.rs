@@ -87,7 +87,11 @@ async fn serve(
     if let Some(exposition) = observers.exposition() {
         services.insert("prometheus@internal".to_owned(), exposition);
     }
-    observers.connect(Arc::new(Numbers { view: view.clone(), store: store.clone() }));
+    observers.connect(Arc::new(Numbers {
+        view: view.clone(),
+        store: store.clone(),
+        dropped_lines: observers.dropped_lines(),
+    }));
     tasks.spawn(observers.clone().run(log, tasks.stop_token()));
     tasks.spawn(tell_plans(observers.clone(), view.clone(), tasks.stop_token()));
     let settings = Arc::new(settings(&startup, services)?);
@@ -131,8 +135,9 @@ async fn end(tasks: &Group, store: &Store) {
     }
 }
 
-/// Says what is wrong with the startup configuration or not built; the rest of it is followed.
+/// Says where the startup configuration comes from and what of it is wrong or not built; the rest of it is followed.
 fn told(loaded: Loaded) -> Startup {
+    info!(from = %loaded.origin, "startup configuration loaded");
     for line in &loaded.warnings {
         warn!("{line}");
     }

@@ -23,8 +23,7 @@ thread_local! {
 
 static COUNT: OnceLock<usize> = OnceLock::new();
 
-/// Number of data-plane cores. Set once at start by [`set_count`]; before that, `PONTOON_CORES` or the machine's
-/// parallelism.
+/// Number of data-plane cores: `PONTOON_CORES` or the machine's parallelism.
 pub(crate) fn count() -> usize {
     *COUNT.get_or_init(|| {
         let asked = std::env::var(COUNT_VARIABLE).ok().and_then(|text| text.trim().parse().ok());
@@ -32,11 +31,6 @@ pub(crate) fn count() -> usize {
             .filter(|&cores| cores > 0)
             .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
     })
-}
-
-/// Fixes the number of data-plane cores; later calls change nothing.
-pub(crate) fn set_count(cores: usize) {
-    COUNT.get_or_init(|| cores.max(1));
 }
 
 /// The core that the calling thread stands for. Threads outside the data plane share core 0.

@@ -1,12 +1,6 @@
 //! Pontoon: an edge proxy that stays up. Traefik's configuration on equal peers that agree through Raft.
 //!
 //! The modules stand in the order in which a request meets them; ARCHITECTURE.md is the map.
-#![allow(
-    dead_code,
-    unused_imports,
-    clippy::allow_attributes_without_reason,
-    clippy::allow_attributes
-)]
 
 mod clock;
 mod cores;

@@ -50,7 +50,6 @@ pub(crate) struct Route {
 pub(crate) struct Observed {
     pub(crate) access_logs: bool,
     pub(crate) metrics: bool,
-    pub(crate) tracing: bool,
 }
 
 /// The plan in force. Clones share it.

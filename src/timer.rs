@@ -104,38 +104,16 @@ impl Timer {
             }
         }
     }
-
-    /// Waits for the deadline.
-    pub(crate) async fn wait(&mut self) {
-        std::future::poll_fn(|cx| self.poll(cx)).await;
-    }
 }
-
-/// Runs `future` for at most about `limit`; `None` for as long as it takes.
-pub(crate) async fn within<F: Future>(
-    limit: Option<Duration>,
-    future: F,
-) -> Result<F::Output, TimedOut> {
-    let mut future = std::pin::pin!(future);
-    let mut timer = Timer::default();
-    timer.set_after(limit);
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Ok(output));
-        }
-        timer.poll(cx).map(|()| Err(TimedOut))
-    })
-    .await
-}
-
-/// The time was over first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no answer in time")]
-pub(crate) struct TimedOut;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Waits for the deadline.
+    async fn wait(timer: &mut Timer) {
+        std::future::poll_fn(|cx| timer.poll(cx)).await;
+    }
 
     #[tokio::test]
     async fn rings_after_the_deadline_and_not_before() {
@@ -144,7 +122,7 @@ mod tests {
             let started = Instant::now();
             let mut timer = Timer::default();
             timer.set_after(Some(after));
-            timer.wait().await;
+            wait(&mut timer).await;
             assert!(started.elapsed() >= after);
         }
     }
@@ -155,11 +133,11 @@ mod tests {
         let mut timer = Timer::default();
         for seconds in [10, 0, 3600] {
             timer.set_after(Some(Duration::from_secs(seconds) + SLICE));
-            let waits = std::pin::pin!(timer.wait());
+            let waits = std::pin::pin!(wait(&mut timer));
             assert!(futures_util::poll!(waits).is_pending());
         }
         timer.set_after(Some(SLICE));
-        timer.wait().await;
+        wait(&mut timer).await;
         assert!(started.elapsed() >= SLICE);
     }
 
@@ -181,12 +159,5 @@ mod tests {
             drop(ALARMS.with_borrow_mut(|alarms| alarms.at(now + Duration::from_secs(seconds))));
         }
         assert!(ALARMS.with_borrow(|alarms| alarms.by_slice.len()) <= SWEEP_MIN);
-    }
-
-    #[tokio::test]
-    async fn a_slow_future_is_cut() {
-        let slow = std::future::pending::<()>();
-        assert_eq!(within(Some(Duration::ZERO), slow).await, Err(TimedOut));
-        assert_eq!(within(None, async { 7 }).await, Ok(7));
     }
 }

@@ -120,6 +120,7 @@ impl Problem {
         self.0.more.get("errors")
     }
 
+    #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.0.status
     }

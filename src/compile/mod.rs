@@ -25,7 +25,7 @@ use crate::service::health::Checker;
 use crate::upstream::Transport;
 
 pub(crate) use report::{ObjectReport, Report, RouterReport, ServiceReport, Status};
-pub(crate) use source::{Source, Sources, qualify};
+pub(crate) use source::{Source, Sources};
 
 /// What the startup configuration says to the compiler.
 pub(crate) struct Settings {

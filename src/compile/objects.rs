@@ -353,12 +353,6 @@ impl ServiceLookup for Recorder<'_, '_> {
 }
 
 impl MiddlewareLookup for Recorder<'_, '_> {
-    fn service(&self, name: &str) -> Result<SharedHandler, middleware::BuildError> {
-        let service = ServiceLookup::service(self, name)
-            .map_err(|error| middleware::BuildError::Other(error.to_string()))?;
-        Ok(service)
-    }
-
     fn middleware(&self, name: &str) -> Result<Shared, middleware::BuildError> {
         let name = qualify(name, self.provider);
         let result = self.objects.one(&name, "");

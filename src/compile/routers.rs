@@ -360,7 +360,6 @@ fn finish(
             observed: Observed {
                 access_logs: draft.observed.access_logs.unwrap_or(true),
                 metrics: draft.observed.metrics.unwrap_or(true),
-                tracing: draft.observed.tracing.unwrap_or(true),
             },
             internal,
         })

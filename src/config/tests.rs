@@ -1,6 +1,5 @@
 //! The whole of the configuration: fixtures, schemas, entries.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -145,30 +144,12 @@ tls:
 "#;
 
 #[test]
-fn entries_and_back_is_the_same_configuration() {
+fn each_object_is_an_entry_under_its_escaped_name() {
     let configuration = dynamic(DYNAMIC);
     let entries = configuration.entries();
     assert!(entries.contains_key("http/routers/a%2Fb%25c"));
     assert!(entries.contains_key("tls/certificates/000001"));
     assert_eq!(entries.len(), 16);
-    let (back, errors) = Configuration::from_entries(&entries);
-    assert_eq!(errors, []);
-    assert_eq!(back, configuration);
-}
-
-#[test]
-fn a_bad_entry_harms_no_other() {
-    let mut entries: BTreeMap<String, Vec<u8>> = dynamic(DYNAMIC).entries();
-    let count = entries.len();
-    entries.insert("http/routers/broken".to_owned(), b"{\"rul\": \"x\"}".to_vec());
-    entries.insert("http/routers/worse".to_owned(), b"\xff".to_vec());
-    entries.insert("http/unknown/x".to_owned(), b"{}".to_vec());
-    entries.insert("odd".to_owned(), b"{}".to_vec());
-    let (configuration, errors) = Configuration::from_entries(entries);
-    assert_eq!(configuration.entries().len(), count);
-    assert_eq!(errors.len(), 4);
-    let broken = errors.iter().find(|error| error.key == "http/routers/broken").unwrap();
-    assert_eq!(broken.message, "field not found, node: rul; did you mean `rule`?");
 }
 
 #[test]
@@ -206,13 +187,6 @@ fn merging_keeps_what_is_there_and_names_what_is_not_taken() {
 }
 
 #[test]
-fn transports_alone_are_no_configuration() {
-    assert!(dynamic("http: {serversTransports: {t: {}}}").is_empty());
-    assert!(dynamic("").is_empty() && dynamic("tls: {}").is_empty());
-    assert!(!dynamic(DYNAMIC).is_empty());
-}
-
-#[test]
 fn a_whole_file_decodes_alike_by_serde_and_object_by_object() {
     let document = Document::parse("d.yml", DYNAMIC, Format::Yaml).unwrap();
     let whole: Configuration = super::decode::document(&document, Root::Strict).unwrap();
@@ -222,22 +196,6 @@ fn a_whole_file_decodes_alike_by_serde_and_object_by_object() {
 }
 
 proptest! {
-    #[test]
-    fn names_survive_entries(name in "\\PC{1,12}") {
-        let mut configuration = dynamic("http: {routers: {a: {rule: x}}}");
-        let routers = &mut configuration.http.as_mut().unwrap().routers;
-        let router = routers.remove("a").unwrap();
-        routers.insert(name, router);
-        let (back, errors) = Configuration::from_entries(configuration.entries());
-        prop_assert_eq!(errors, []);
-        prop_assert_eq!(back, configuration);
-    }
-
-    #[test]
-    fn no_entries_panic(key in "(http|tcp|udp|tls)/(routers|services|options|x)/\\PC{0,8}|\\PC{0,12}", value: Vec<u8>) {
-        let _outcome = Configuration::from_entries([(key, value)]);
-    }
-
     #[test]
     fn no_file_panics(text in "(http|tcp|tls|udp):\n( {2}[a-zA-Z]{1,12}: ?[\\[{a-z0-9,:}\\]*&]{0,12}\n){0,6}") {
         if let Ok(document) = Document::parse("d.yml", &text, Format::Yaml) {

@@ -44,10 +44,6 @@ impl Duration {
         Self { nanoseconds }
     }
 
-    pub(crate) const fn as_nanos(self) -> i64 {
-        self.nanoseconds
-    }
-
     pub(crate) const fn is_negative(self) -> bool {
         self.nanoseconds < 0
     }

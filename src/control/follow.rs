@@ -27,8 +27,6 @@ pub(crate) struct InForce {
     pub(crate) took: Duration,
     /// Plans that have been put in force.
     pub(crate) plans: u64,
-    /// Unix time in seconds of the last one.
-    pub(crate) since: u64,
 }
 
 /// Shows what is in force. Clones share it.
@@ -157,7 +155,6 @@ impl Follower {
             sources,
             took,
             plans: before.plans + 1,
-            since: crate::clock::now().as_secs(),
         };
         self.publish(now);
     }

@@ -1,5 +1,8 @@
 //! What metrics show of plan, certificates, servers and cluster, read when they are asked for (CLUSTER.md §7).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use pontoon_cluster::{Cluster, Histogram};
 
 use super::documents::Store;
@@ -10,6 +13,8 @@ use crate::observe::{Certificate, Kind, Number, ServerUp, Source};
 pub(crate) struct Numbers {
     pub(crate) view: View,
     pub(crate) store: Store,
+    /// Lines that the access log has dropped, where there is one.
+    pub(crate) dropped_lines: Option<Arc<AtomicU64>>,
 }
 
 impl Source for Numbers {
@@ -57,6 +62,14 @@ impl Source for Numbers {
                 report.disabled() as f64,
             ),
         ];
+        if let Some(dropped) = &self.dropped_lines {
+            numbers.push(number(
+                "pontoon_access_log_dropped_lines_total",
+                "Lines of the access log that were dropped because the disk was too slow.",
+                Kind::Counter,
+                dropped.load(Ordering::Relaxed) as f64,
+            ));
+        }
         if let Some(cluster) = self.store.cluster() {
             of_cluster(cluster, &mut numbers);
         }

@@ -45,7 +45,7 @@ impl Requests {
             options: session.options,
             peer_certificates: session.peer_certificates,
         });
-        let mut connection = Connection::new(ends.remote, ends.local, entry.name.clone(), session);
+        let mut connection = Connection::new(ends.remote, entry.name.clone(), session);
         connection.append_forwarded_for = entry.append_forwarded_for;
         Self { entry, connection: Arc::new(connection), trusted }
     }

@@ -118,7 +118,6 @@ impl Entry {
             observed: Observed {
                 access_logs: options.observability.access_logs,
                 metrics: options.observability.metrics,
-                tracing: options.observability.tracing,
             },
             pipeline: Pipeline::new(options),
             proxy_protocol: policy.map_err(network("proxyProtocol.trustedIPs"))?,

@@ -125,7 +125,7 @@ impl Observation {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if !(self.observed.access_logs || self.observed.metrics || self.observed.tracing) {
+        if !(self.observed.access_logs || self.observed.metrics) {
             return;
         }
         let connection = &self.exchange.connection;
@@ -161,7 +161,6 @@ impl Drop for Inner {
             }),
             access_logs: self.observed.access_logs,
             metrics: self.observed.metrics,
-            tracing: self.observed.tracing,
             internal: self.internal,
         });
     }

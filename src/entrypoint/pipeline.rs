@@ -193,7 +193,7 @@ mod tests {
 
     fn connection() -> Connection {
         let address = "10.1.2.3:4000".parse().unwrap();
-        Connection::new(address, address, "web".into(), None)
+        Connection::new(address, "web".into(), None)
     }
 
     fn prepared(options: &str, request: ::http::request::Builder) -> Result<Parts, ProxyError> {

@@ -30,7 +30,8 @@ impl Handler for Echo {
             _ => {}
         }
         let ip = request.headers()["x-real-ip"].to_str().unwrap().to_owned();
-        let text = format!("{} {ip} {:?}", request.uri(), request.version());
+        let parts = request.into_parts().0;
+        let text = format!("{} {ip} {:?}", parts.uri, parts.version);
         Ok(Response::new(Body::from(text)))
     }
 }
@@ -65,7 +66,7 @@ struct Fixture {
 fn serving(options: &str) -> Fixture {
     let (gate, reached, seen) = <(Arc<Notify>, Arc<Notify>, Arc<Seen>)>::default();
     let handler: SharedHandler = Arc::new(Echo { gate: gate.clone(), reached: reached.clone() });
-    let observed = Observed { access_logs: true, metrics: true, tracing: false };
+    let observed = Observed { access_logs: true, metrics: true };
     let route = Arc::new(Route {
         name: "all@test".into(),
         service: "echo@test".into(),

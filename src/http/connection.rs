@@ -11,8 +11,6 @@ use rustls_pki_types::CertificateDer;
 pub(crate) struct Connection {
     /// The client: the sender of the PROXY header where one was accepted, else the socket's peer.
     pub(crate) remote: SocketAddr,
-    /// The address that the client reached, by the same rule.
-    pub(crate) local: SocketAddr,
     /// The entry point's name.
     pub(crate) entry_point: Arc<str>,
     /// `remote`'s IP as text, without zone: what goes to `X-Forwarded-For` and `X-Real-Ip`.
@@ -24,15 +22,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(
-        remote: SocketAddr,
-        local: SocketAddr,
-        entry_point: Arc<str>,
-        tls: Option<TlsSession>,
-    ) -> Self {
+    pub(crate) fn new(remote: SocketAddr, entry_point: Arc<str>, tls: Option<TlsSession>) -> Self {
         let remote_ip = HeaderValue::try_from(remote.ip().to_canonical().to_string())
             .unwrap_or(HeaderValue::from_static("unknown"));
-        Self { remote, local, entry_point, remote_ip, tls, append_forwarded_for: true }
+        Self { remote, entry_point, remote_ip, tls, append_forwarded_for: true }
     }
 }
 

@@ -24,9 +24,6 @@ pub(crate) enum ProxyError {
     /// The TLS options of the handshake are not those of the request's host. 421.
     #[error("misdirected request: the handshake was for a host with other TLS options")]
     Misdirected,
-    /// The client went away. 499.
-    #[error("client closed the request")]
-    ClientClosed,
     /// The client's body could not be read to its end.
     #[error("reading the client's body: {0}")]
     ClientBody(String),
@@ -64,7 +61,6 @@ impl ProxyError {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::BadRequest(_) | Self::ClientBody(_) => StatusCode::BAD_REQUEST,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::ClientClosed => client_closed(),
             Self::NoServer => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect { .. } | Self::Upstream { .. } => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout { .. } | Self::UpstreamTimeout { .. } => {
@@ -76,11 +72,9 @@ impl ProxyError {
 
     pub(crate) fn side(&self) -> Side {
         match self {
-            Self::NotFound
-            | Self::BadRequest(_)
-            | Self::Misdirected
-            | Self::ClientClosed
-            | Self::ClientBody(_) => Side::Client,
+            Self::NotFound | Self::BadRequest(_) | Self::Misdirected | Self::ClientBody(_) => {
+                Side::Client
+            }
             Self::NoServer
             | Self::Connect { .. }
             | Self::ConnectTimeout { .. }
@@ -117,18 +111,12 @@ impl ProxyError {
             Self::Misdirected => {
                 plain_text(StatusCode::MISDIRECTED_REQUEST, "Misdirected Request\n")
             }
-            Self::ClientClosed => bare(client_closed(), "Client Closed Request"),
             other => {
                 let status = other.status();
                 bare(status, status.canonical_reason().unwrap_or_default())
             }
         }
     }
-}
-
-/// nginx's 499, which Traefik uses too.
-fn client_closed() -> StatusCode {
-    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
 /// A response that holds a text and no content type, as Traefik's proxy writes its errors.

@@ -216,8 +216,7 @@ mod tests {
             options: "default".into(),
             peer_certificates: Vec::new(),
         });
-        let (remote, local) = ("10.1.2.3:4000".parse().unwrap(), "10.0.0.1:80".parse().unwrap());
-        Connection::new(remote, local, Arc::from("web"), tls)
+        Connection::new("10.1.2.3:4000".parse().unwrap(), Arc::from("web"), tls)
     }
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 pub(crate) use body::{Body, BodyError};
 pub(crate) use connection::{Connection, TlsSession};
 pub(crate) use error::{NothingSent, ProxyError, Side, plain_text};
-pub(crate) use exchange::{Exchange, Record};
+pub(crate) use exchange::Exchange;
 pub(crate) use h1::Informational;
 pub(crate) use request::Request;
 pub(crate) use upgrade::{OnUpgrade, Upgraded};

@@ -1,7 +1,6 @@
 //! Edits the path of a request while it stays percent-encoded and valid (RFC 3986), as Go's `net/url` and `path` do.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use ::http::Uri;
 use ::http::uri::PathAndQuery;
@@ -170,23 +169,6 @@ pub(crate) fn clean(path: &str) -> Cow<'_, str> {
     Cow::Owned(cleaned)
 }
 
-/// Go's `JoinPath` of two escaped paths: `base`, then `path`, cleaned, with a slash before them.
-pub(crate) fn join(base: &str, path: &str) -> String {
-    clean(&with_leading_slash(format!("{base}/{path}"))).into_owned()
-}
-
-/// Go's `url.QueryEscape`: everything but letters, digits and `-_.~` is escaped, a space is `+`.
-pub(crate) fn query_escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len() + 16);
-    for (count, part) in text.split(' ').enumerate() {
-        if count > 0 {
-            escaped.push('+');
-        }
-        write!(escaped, "{}", utf8_percent_encode(part, UNRESERVED_IS_PLAIN)).unwrap_or_default();
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -233,12 +215,9 @@ mod tests {
     #[test]
     fn escapes_are_go_s() {
         assert_eq!(encode("/a b/[é]?%"), "/a%20b/%5B%C3%A9%5D%3F%25");
-        assert_eq!(query_escape("http://a/b?c=d e"), "http%3A%2F%2Fa%2Fb%3Fc%3Dd+e");
         assert_eq!(decode("/%41%2f").as_deref(), Some(b"/A/".as_slice()));
         assert_eq!(decode("/%4"), None);
         assert_eq!(decode("/%4g"), None);
-        assert_eq!(join("/base/", "/x/"), "/base/x/");
-        assert_eq!(join("", "x"), "/x");
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ::http::request::Parts;
-use ::http::{Extensions, HeaderMap, Method, Uri, Version};
+use ::http::{Extensions, HeaderMap, Method, Uri};
 
 use super::{Body, Exchange};
 
@@ -28,10 +28,6 @@ impl Request {
         &self.parts.method
     }
 
-    pub(crate) fn method_mut(&mut self) -> &mut Method {
-        &mut self.parts.method
-    }
-
     /// The request target. Its path is as it came or as middlewares rewrote it, still percent-encoded.
     pub(crate) fn uri(&self) -> &Uri {
         &self.parts.uri
@@ -39,11 +35,6 @@ impl Request {
 
     pub(crate) fn uri_mut(&mut self) -> &mut Uri {
         &mut self.parts.uri
-    }
-
-    /// The protocol that the client spoke.
-    pub(crate) fn version(&self) -> Version {
-        self.parts.version
     }
 
     /// `Host` is always among the headers, whatever the client's protocol: HTTP/2's `:authority` is copied there.
@@ -58,14 +49,6 @@ impl Request {
     /// Holds hyper's `OnUpgrade` while the request may be upgraded; empty otherwise.
     pub(crate) fn extensions_mut(&mut self) -> &mut Extensions {
         &mut self.parts.extensions
-    }
-
-    pub(crate) fn body(&self) -> &Body {
-        &self.body
-    }
-
-    pub(crate) fn body_mut(&mut self) -> &mut Body {
-        &mut self.body
     }
 
     /// The body, leaving an empty one behind.

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Build, BuildContext, BuildError, Shared, is_default};
+use super::{Build, BuildContext, BuildError, Shared};
 
 /// Options of `contentType`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]

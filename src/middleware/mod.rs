@@ -40,7 +40,7 @@ use ::http::StatusCode;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::http::{Body, ProxyError, Request, Response, SharedHandler};
+use crate::http::{Body, ProxyError, Request, Response};
 
 pub(crate) use chain::{Chain, Next};
 
@@ -69,8 +69,6 @@ pub(crate) struct BuildContext<'a> {
 /// Finds other objects by the names that options hold; an unqualified name is looked up in the provider of the
 /// object that refers to it.
 pub(crate) trait Lookup {
-    /// A service, built.
-    fn service(&self, name: &str) -> Result<SharedHandler, BuildError>;
     /// A middleware, built.
     fn middleware(&self, name: &str) -> Result<Shared, BuildError>;
 }
@@ -95,8 +93,7 @@ impl BuildError {
     }
 }
 
-/// Expands the registry: `Options` (a `middlewares.NAME` entry, exactly one field of which is set), its `build`, and
-/// `NAMES`.
+/// Expands the registry: `Options` (a `middlewares.NAME` entry, exactly one field of which is set), and its `build`.
 macro_rules! middlewares {
     ($($key:literal => $field:ident: $options:ty,)*) => {
         /// An entry of `http.middlewares`: exactly one type is set.
@@ -112,7 +109,8 @@ macro_rules! middlewares {
         }
 
         impl Options {
-            /// Traefik's keys, in the order of the registry.
+            /// Traefik's keys, in the order of the registry: none may be missing among the samples.
+            #[cfg(test)]
             pub(crate) const NAMES: &[&str] = &[$($key),*];
 
             /// The keys that are set.

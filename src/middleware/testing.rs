@@ -17,10 +17,6 @@ use crate::http::{
 struct Nothing;
 
 impl Lookup for Nothing {
-    fn service(&self, name: &str) -> Result<SharedHandler, BuildError> {
-        Err(BuildError::Other(format!("the service \"{name}\" does not exist")))
-    }
-
     fn middleware(&self, name: &str) -> Result<Shared, BuildError> {
         Err(BuildError::Other(format!("middleware \"{name}\" does not exist")))
     }
@@ -47,8 +43,7 @@ fn request_of(
         builder = builder.header(*name, *value);
     }
     let client = SocketAddr::from(([192, 0, 2, 1], 4711));
-    let proxy = SocketAddr::from(([192, 0, 2, 80], 80));
-    let connection = Connection::new(client, proxy, "web".into(), tls);
+    let connection = Connection::new(client, "web".into(), tls);
     let exchange = Exchange::new(Arc::new(connection), Instant::now());
     let parts = builder.body(()).unwrap().into_parts().0;
     Request::new(parts, Body::Empty, Arc::new(exchange))

@@ -84,7 +84,6 @@ pub(crate) struct Summary<'a> {
     /// What the router, or else the entry point, wants observed.
     pub(crate) access_logs: bool,
     pub(crate) metrics: bool,
-    pub(crate) tracing: bool,
     /// The router is an internal one such as `ping@internal`.
     pub(crate) internal: bool,
 }

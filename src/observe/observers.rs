@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -92,9 +93,9 @@ impl Observers {
         }
     }
 
-    /// Lines of the access log that were dropped because the disk was too slow.
-    pub(crate) fn dropped_lines(&self) -> u64 {
-        self.access_log.as_ref().map_or(0, AccessLog::dropped)
+    /// Counts lines of the access log that were dropped because the disk was too slow; `None` without an access log.
+    pub(crate) fn dropped_lines(&self) -> Option<Arc<AtomicU64>> {
+        self.access_log.as_ref().map(AccessLog::dropped)
     }
 
     /// Opens the files again at each SIGUSR1, until `stop`.

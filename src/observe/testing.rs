@@ -87,7 +87,6 @@ impl Sample {
             tls: self.secure.then_some(tls),
             access_logs: true,
             metrics: true,
-            tracing: false,
             internal: self.internal,
         });
     }

@@ -20,13 +20,6 @@ use tokio_util::sync::CancellationToken;
 /// One provider's whole configuration as entries: key such as `http/routers/NAME`, value canonical JSON.
 pub(crate) type Entries = BTreeMap<String, Vec<u8>>;
 
-/// Which peers run a provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RunsOn {
-    /// A source that all peers could see: the leader polls it.
-    Leader,
-}
-
 /// Why a provider cannot go on. It is logged; the others go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProviderError {
@@ -38,14 +31,12 @@ pub(crate) enum ProviderError {
     Ended,
 }
 
-/// A source of dynamic configuration. It sends whole configurations: comparing, throttling and publishing are not
+/// A source of dynamic configuration, that all peers could see: the leader runs it. It sends whole configurations: comparing, throttling and publishing are not
 /// its business.
 #[async_trait]
 pub(crate) trait Provider: Send + Sync {
     /// As in `NAME@provider`.
     fn name(&self) -> &'static str;
-
-    fn runs_on(&self) -> RunsOn;
 
     /// Watches the source and sends what it says, until `stop` is cancelled.
     async fn run(&self, updates: Updates, stop: CancellationToken) -> Result<(), ProviderError>;

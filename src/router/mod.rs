@@ -8,6 +8,6 @@ mod table;
 mod target;
 
 pub(crate) use options::Options;
-pub(crate) use rule::{Rule, RuleError, Syntax};
+pub(crate) use rule::{Rule, Syntax};
 pub(crate) use table::{Entry, Table};
-pub(crate) use target::{InvalidPath, Target};
+pub(crate) use target::Target;

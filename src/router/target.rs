@@ -9,7 +9,6 @@ use ::http::{HeaderMap, Method, Uri};
 /// The head of a request as matchers see it. Preparing it allocates only where something must be changed.
 pub(crate) struct Target<'a> {
     host: Cow<'a, str>,
-    flattened: Cow<'a, str>,
     path: Cow<'a, [u8]>,
     query: &'a str,
     method: &'a Method,
@@ -34,7 +33,6 @@ impl<'a> Target<'a> {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         Ok(Self {
             host: canonical_host(host),
-            flattened: Cow::Borrowed(""),
             path: routing_path(uri.path())?,
             query: uri.query().unwrap_or_default(),
             method,
@@ -43,19 +41,9 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// Adds the name that the host's CNAME records lead to (`hostResolver.cnameFlattening`).
-    pub(crate) fn with_flattened_host(self, name: &'a str) -> Self {
-        Self { flattened: canonical_host(name), ..self }
-    }
-
     /// The host in lower case, without port, brackets and trailing dot; empty when the client sent none.
     pub(crate) fn host(&self) -> &str {
         &self.host
-    }
-
-    /// The host behind CNAME records, as `host`; empty when it was not asked for.
-    pub(crate) fn flattened_host(&self) -> &str {
-        &self.flattened
     }
 
     /// The routing path: decoded, except for reserved characters and `%`.

@@ -8,7 +8,7 @@ use ::http::{HeaderMap, HeaderValue, header};
 use async_trait::async_trait;
 use http_body::Body as _;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::balancer::{self, Balancer, InFlight, Load, Member, Phases};
 use super::health::{Checker, Health, Passive};
@@ -356,7 +356,7 @@ mod tests {
         service.judge(a, &refused());
         service.judge(a, &answered(404));
         service.judge(a, &answered(500));
-        service.judge(a, &Err(ProxyError::ClientClosed));
+        service.judge(a, &Err(ProxyError::ClientBody(String::new())));
         assert!(service.up(), "a success in between clears, the client says nothing");
         service.judge(a, &refused());
         assert!(!service.up());

@@ -66,12 +66,6 @@ pub(crate) enum BuildError {
     MultipleTypes,
     #[error("the service \"{0}\" does not have any type defined")]
     NoType(String),
-    /// For lookups: there is no such service.
-    #[error("the service \"{0}\" does not exist")]
-    UnknownService(String),
-    /// For lookups: there is no such transport.
-    #[error("servers transport not found {0}")]
-    UnknownTransport(String),
     #[error("unsupported load-balancer strategy \"{0}\"")]
     Strategy(String),
     #[error("error parsing server URL {url}: {problem}")]
@@ -83,7 +77,7 @@ pub(crate) enum BuildError {
     /// An option has a value that cannot work.
     #[error("option `{option}`: {problem}")]
     Option { option: &'static str, problem: String },
-    /// Anything else.
+    /// A service or transport that it refers to cannot be had.
     #[error("{0}")]
     Other(String),
 }

@@ -19,7 +19,7 @@ pub(super) fn transport() -> Arc<upstream::Transport> {
 /// A request of client 192.0.2.1, and its exchange.
 pub(super) fn request(path: &str) -> (Request, Arc<Exchange>) {
     let address = "192.0.2.1:1234".parse().unwrap();
-    let connection = Connection::new(address, address, "web".into(), None);
+    let connection = Connection::new(address, "web".into(), None);
     let exchange = Arc::new(Exchange::new(Arc::new(connection), Instant::now()));
     let (parts, ()) = ::http::Request::builder().uri(path).body(()).unwrap().into_parts();
     (Request::new(parts, Body::Empty, exchange.clone()), exchange)
@@ -92,14 +92,14 @@ impl Lookup for Services {
     fn service(&self, name: &str) -> Result<Arc<dyn Service>, BuildError> {
         match self.0.get(name) {
             Some(fake) => Ok(fake.clone()),
-            None => Err(BuildError::UnknownService(format!("{name}@p"))),
+            None => Err(BuildError::Other(format!("the service \"{name}@p\" does not exist"))),
         }
     }
 
     fn transport(&self, name: &str) -> Result<Arc<upstream::Transport>, BuildError> {
         match name {
             "default@internal" => Ok(transport()),
-            name => Err(BuildError::UnknownTransport(format!("{name}@p"))),
+            name => Err(BuildError::Other(format!("servers transport not found {name}@p"))),
         }
     }
 }

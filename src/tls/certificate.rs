@@ -121,6 +121,7 @@ pub(crate) struct Certificates {
     exact: HashMap<String, Arc<Pair>>,
     /// Wildcards by what stands behind `*.`.
     wildcard: HashMap<String, Arc<Pair>>,
+    /// Presented where no name matches.
     default: Arc<Pair>,
 }
 
@@ -147,11 +148,6 @@ impl Certificates {
         self.exact
             .get(name)
             .or_else(|| name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent)))
-    }
-
-    /// Presented where no name matches.
-    pub(crate) fn default_pair(&self) -> &Arc<Pair> {
-        &self.default
     }
 }
 

@@ -8,6 +8,6 @@ pub(crate) mod options;
 mod tables;
 
 pub(crate) use accept::{AcceptError, Accepted, Session, accept};
-pub(crate) use certificate::{CertificateError, Certificates, Pair};
-pub(crate) use config::{Acceptance, Error, Resumption, build};
-pub(crate) use tables::{Choice, Tables};
+pub(crate) use certificate::{Certificates, Pair};
+pub(crate) use config::{Acceptance, Resumption, build};
+pub(crate) use tables::Tables;

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use ::http::request::Parts;
-use ::http::{Method, StatusCode, Version, header};
+use ::http::{Method, StatusCode, header};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -88,15 +88,6 @@ pub(crate) struct Connection<IO> {
 impl<IO> Connection<IO> {
     pub(crate) fn new(io: IO) -> Self {
         Self { wire: Wire::new(io, Bytes::new()), used: false }
-    }
-
-    /// True where a request was answered on it before.
-    pub(crate) fn is_used(&self) -> bool {
-        self.used
-    }
-
-    pub(crate) fn io(&self) -> &IO {
-        &self.wire.io
     }
 
     /// Gives memory back, for a longer rest.

@@ -17,8 +17,8 @@ mod tunnel;
 use std::future::Future;
 
 pub(crate) use exchange::Server;
-pub(crate) use fetch::{FetchError, Trailers};
-pub(crate) use options::{Certificate, ForwardingTimeouts, Options, Spiffe};
+pub(crate) use fetch::Trailers;
+pub(crate) use options::{Certificate, ForwardingTimeouts, Options};
 pub(crate) use transport::{BuildError, Transport};
 
 /// Starts a task on the calling core. It belongs to a connection, and ends with it or with the core's runtime: it is

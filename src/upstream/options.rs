@@ -6,9 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::value::{Duration, FileOrContent};
 
-/// Idle connections that the default transport of the startup configuration keeps.
-const DEFAULT_TRANSPORT_IDLE: i64 = 200;
-
 /// An entry of `http.serversTransports`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -112,15 +109,6 @@ impl Default for ForwardingTimeouts {
 }
 
 impl Options {
-    /// `default@internal` where the startup configuration says nothing.
-    pub(crate) fn default_transport() -> Self {
-        Self {
-            max_idle_conns_per_host: DEFAULT_TRANSPORT_IDLE,
-            forwarding_timeouts: Some(ForwardingTimeouts::default()),
-            ..Self::default()
-        }
-    }
-
     /// Idle connections that a core keeps per server.
     pub(super) fn idle_per_core(&self, cores: usize) -> usize {
         let total = match self.max_idle_conns_per_host {
@@ -147,14 +135,19 @@ mod tests {
 
     #[test]
     fn the_default_transport_shows_as_in_traefiks_api() {
-        let shown = serde_json::to_value(Options::default_transport()).unwrap();
+        let options = Options {
+            max_idle_conns_per_host: 200,
+            forwarding_timeouts: Some(ForwardingTimeouts::default()),
+            ..Options::default()
+        };
+        let shown = serde_json::to_value(&options).unwrap();
         let expected = serde_json::json!({
             "maxIdleConnsPerHost": 200,
             "forwardingTimeouts": { "dialTimeout": "30s", "idleConnTimeout": "1m30s", "pingTimeout": "15s" },
         });
         assert_eq!(shown, expected);
         let read: Options = serde_json::from_value(shown).unwrap();
-        assert_eq!(read, Options::default_transport());
+        assert_eq!(read, options);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
+use super::fetch::FetchError;
 use super::*;
 use crate::config::value::{Duration as Setting, FileOrContent};
 use crate::http::{Body, Connection, Exchange};
@@ -256,7 +257,7 @@ async fn a_server_that_goes_away_gets_no_more_requests() {
 /// A request as it comes from a client at 9.9.9.9.
 fn request(builder: ::http::request::Builder, body: Body) -> crate::http::Request {
     let remote = "9.9.9.9:9".parse().unwrap();
-    let connection = Connection::new(remote, remote, "web".into(), None);
+    let connection = Connection::new(remote, "web".into(), None);
     let exchange = Exchange::new(Arc::new(connection), Instant::now());
     let parts = builder.body(()).unwrap().into_parts().0;
     crate::http::Request::new(parts, body, Arc::new(exchange))

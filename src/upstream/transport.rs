@@ -118,7 +118,7 @@ impl std::fmt::Debug for Transport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::Spiffe;
+    use crate::upstream::options::Spiffe;
 
     #[test]
     fn servers_at_one_address_share_a_pool_until_all_are_gone() {

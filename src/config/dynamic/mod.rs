@@ -11,8 +11,6 @@ use std::collections::btree_map::Entry;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use entries::EntryError;
-
 /// The dynamic configuration of one provider.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -95,17 +93,6 @@ pub(crate) struct Tls {
 }
 
 impl Configuration {
-    /// True where nothing counts as configuration; transports alone do not, as in Traefik.
-    pub(crate) fn is_empty(&self) -> bool {
-        let Self { http, tcp, udp, tls } = self;
-        http.as_ref().is_none_or(|http| {
-            http.routers.is_empty() && http.services.is_empty() && http.middlewares.is_empty()
-        }) && tcp.as_ref().is_none_or(|tcp| {
-            tcp.routers.is_empty() && tcp.services.is_empty() && tcp.middlewares.is_empty()
-        }) && udp.as_ref().is_none_or(|udp| udp.routers.is_empty() && udp.services.is_empty())
-            && tls.as_ref().is_none_or(|tls| *tls == Tls::default())
-    }
-
     /// Adds what `other` has. An object that stands here already stays; the keys of those left out are returned.
     pub(crate) fn merge(&mut self, other: Self) -> Vec<String> {
         let mut taken = Vec::new();

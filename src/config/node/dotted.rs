@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{DEPTH_MAX, Document, Entry, Kind, Node, Position, Problem, Scalar, Source, Value};
+use super::{DEPTH_MAX, Document, Entry, Kind, Node, Position, Source, Value};
 use crate::config::decode::Error;
 
 /// Longest part of a path in bytes.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::decode::Error;
 
-pub(crate) use dotted::{Dotted, environment, flags};
+pub(crate) use dotted::{environment, flags};
 
 /// Largest source in bytes.
 pub(crate) const SIZE_MAX: usize = 64 << 20;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::dotted::segments;
+use super::dotted::{Dotted, segments};
 use super::*;
 
 fn yaml(text: &str) -> Result<Node, String> {

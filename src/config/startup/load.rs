@@ -3,6 +3,7 @@
 //!
 //! Traefik v3: install configuration.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -23,8 +24,8 @@ pub(crate) struct Inputs<'a> {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) startup: Startup,
+    /// To be logged once logs are, as `warnings`.
     pub(crate) origin: Origin,
-    /// To be logged once logs are.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -36,6 +37,17 @@ pub(crate) enum Origin {
     Environment,
     /// Nothing was given.
     Defaults,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Flags => f.write_str("flags"),
+            Self::Environment => f.write_str("environment"),
+            Self::Defaults => f.write_str("defaults"),
+        }
+    }
 }
 
 /// Why there is no startup configuration.
@@ -87,12 +99,6 @@ pub(crate) fn load(inputs: &Inputs<'_>) -> Result<Loaded, LoadError> {
     let environment = environment(inputs.environment);
     let origin = if has_keys(&environment) { Origin::Environment } else { Origin::Defaults };
     finish(&environment, Root::Shared, origin)
-}
-
-/// Decodes a startup configuration from one document, without looking for others.
-pub(crate) fn from_document(document: &Document) -> Result<Loaded, LoadError> {
-    let path = PathBuf::from(&document.source.name);
-    finish(document, Root::Shared, Origin::File(path))
 }
 
 fn finish(document: &Document, root: Root, origin: Origin) -> Result<Loaded, LoadError> {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::observe::options::{AccessLog, Log, Metrics, Tracing};
 
 pub(crate) use cluster::Cluster;
-pub(crate) use load::{Inputs, LoadError, Loaded, Origin, from_document, load};
+pub(crate) use load::{Inputs, Loaded, Origin, load};
 pub(crate) use not_built::not_built;
 pub(crate) use options::{
     Api, Core, Experimental, Global, HostResolver, Ocsp, Ping, ServersTransport, Spiffe,

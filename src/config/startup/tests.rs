@@ -6,8 +6,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::load::LoadError;
 use super::*;
-use crate::config::node::{Document, Format};
 use crate::config::value::Duration;
 
 /// Loads from files, flags and variables that exist in memory only.
@@ -29,7 +29,7 @@ fn loaded(
 }
 
 fn yaml(text: &str) -> Result<Loaded, LoadError> {
-    from_document(&Document::parse("traefik.yml", text, Format::Yaml).unwrap())
+    loaded(&[("traefik.yml", text)], &["--configFile=traefik.yml"], &[])
 }
 
 fn refusal(text: &str) -> String {

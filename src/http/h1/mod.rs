@@ -11,8 +11,8 @@ mod server;
 mod wire;
 
 pub(crate) use encode::{BodyEncoder, put_field, put_length};
-pub(crate) use framing::{DecodeError, Decoder, Framing};
-pub(crate) use head::{Limits, ResponseHead, parse_length, response as parse_response};
+pub(crate) use framing::{DecodeError, Decoder};
+pub(crate) use head::{Limits, ResponseHead, response as parse_response};
 pub(crate) use incoming::{Incoming, Informational};
-pub(crate) use server::{Ended, Service, Settings, serve};
+pub(crate) use server::{Service, Settings, serve};
 pub(crate) use wire::Wire;

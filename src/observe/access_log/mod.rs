@@ -13,6 +13,7 @@ mod tests;
 mod writer;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use time::UtcOffset;
@@ -85,16 +86,12 @@ impl AccessLog {
         self.writer.reopen();
     }
 
-    pub(super) fn flush(&self) {
-        self.writer.flush();
-    }
-
     pub(super) fn end(&self) {
         self.writer.end();
     }
 
-    /// Lines that were dropped because the disk was too slow.
-    pub(super) fn dropped(&self) -> u64 {
+    /// Counts lines that were dropped because the disk was too slow.
+    pub(super) fn dropped(&self) -> Arc<AtomicU64> {
         self.writer.dropped()
     }
 }

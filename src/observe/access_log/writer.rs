@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::cores::PerCore;
 use crate::observe::file::LineFile;
@@ -27,8 +27,6 @@ enum Message {
     Wake,
     Lines(Vec<u8>),
     Reopen,
-    /// Answered when all is written.
-    Flush(SyncSender<()>),
     End,
 }
 
@@ -94,17 +92,9 @@ impl Writer {
         drop(self.queue.try_send(Message::Reopen));
     }
 
-    /// Lines that were dropped so far.
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-
-    /// Waits until all lines are written. Blocks.
-    pub(super) fn flush(&self) {
-        let (done, wait) = sync_channel(1);
-        if self.queue.send(Message::Flush(done)).is_err() || wait.recv().is_err() {
-            debug!("the access log has ended");
-        }
+    /// Counts lines that were dropped.
+    pub(super) fn dropped(&self) -> Arc<AtomicU64> {
+        self.dropped.clone()
     }
 
     /// Writes all lines and ends the thread. Blocks.
@@ -143,12 +133,6 @@ impl Writing {
                     due = due.or_else(|| Some(Instant::now() + DELAY));
                 }
                 Ok(Message::Reopen) => self.reopen(),
-                Ok(Message::Flush(done)) => {
-                    self.drain();
-                    if done.try_send(()).is_err() {
-                        debug!("nobody waits for the access log any more");
-                    }
-                }
                 Err(RecvTimeoutError::Timeout) => {
                     self.drain();
                     due = None;
@@ -198,5 +182,21 @@ impl Writing {
         {
             warn!(%error, "cannot open the access log again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_thread_does_not_take_is_dropped_and_counted() {
+        let writer = Writer::start(Output::Stdout).unwrap();
+        writer.end();
+        writer.add(|out| out.resize(BUFFER_BYTES_MAX, b'x'));
+        assert_eq!(writer.dropped().load(Ordering::Relaxed), 0);
+        writer.add(|_| unreachable!("the buffer is full"));
+        writer.add(|_| unreachable!("the buffer is full"));
+        assert_eq!(writer.dropped().load(Ordering::Relaxed), 2);
     }
 }

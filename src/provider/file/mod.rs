@@ -22,10 +22,10 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::{Entries, Provider, ProviderError, RunsOn, Updates};
+use super::{Entries, Provider, ProviderError, Updates};
 use crate::config::dynamic::Configuration;
 
-pub(crate) use read::{Problem, read_file};
+pub(crate) use read::read_file;
 
 /// The file provider.
 pub(crate) struct FileProvider {
@@ -105,10 +105,6 @@ impl FileProvider {
 impl Provider for FileProvider {
     fn name(&self) -> &'static str {
         "file"
-    }
-
-    fn runs_on(&self) -> RunsOn {
-        RunsOn::Leader
     }
 
     async fn run(&self, updates: Updates, stop: CancellationToken) -> Result<(), ProviderError> {

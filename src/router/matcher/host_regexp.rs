@@ -32,7 +32,9 @@ impl HostRegexp {
     }
 
     pub(super) fn matches(&self, target: &Target<'_>) -> bool {
-        self.0.is_match(target.host()) || self.0.is_match(target.flattened_host())
+        // Traefik also asks of the name behind CNAME records, which is empty without `hostResolver`: an expression
+        // that matches nothing at all matches every host.
+        self.0.is_match(target.host()) || self.0.is_match("")
     }
 }
 

@@ -80,10 +80,8 @@ impl Index {
     /// The lowest rank that `takes` approves. Asked for all ranks, it would approve none below.
     pub(super) fn first(&self, target: &Target<'_>, takes: &impl Fn(u32) -> bool) -> Option<u32> {
         let mut best = Best { rank: u32::MAX, takes };
-        for host in [target.host(), target.flattened_host()] {
-            if host.is_empty() {
-                continue;
-            }
+        let host = target.host();
+        if !host.is_empty() {
             if let Some(routes) = self.hosts.get(&hash(self.seed, host)) {
                 best.look_through(routes, target.path());
             }

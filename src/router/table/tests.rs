@@ -85,13 +85,6 @@ fn many_paths_of_one_host_are_found_by_their_start() {
     }
 }
 
-#[test]
-fn the_flattened_host_is_looked_up_too() {
-    let table = Table::new(vec![entry("Host(`real.test`)", 1, 7)]);
-    let head = get("alias.test", "/");
-    assert_eq!(table.find(&head.target().with_flattened_host("real.test")), Some(&7));
-}
-
 /// Rules over few hosts and paths, so that they meet.
 fn rules() -> impl Strategy<Value = String> {
     let host = prop_oneof![Just("*".to_owned()), "[ab](\\.[ab]){0,2}\\.?", "\\*\\.[ab](\\.[ab])?",];
