@@ -4,6 +4,7 @@
 
 mod clock;
 mod cores;
+mod hex;
 mod task;
 mod timer;
 

@@ -17,11 +17,12 @@ const LINES_MAX: usize = 800;
 const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("cores", &[]),
+    ("hex", &[]),
     ("task", &[]),
     ("timer", &["cores", "task"]),
     ("observe", &["config", "http", "cores", "clock", "task", "timer"]),
     ("http", &["config", "clock", "cores", "task", "timer", "observe"]),
-    ("tls", &["config", "clock", "http"]),
+    ("tls", &["config", "clock", "http", "hex"]),
     ("upstream", &["config", "clock", "cores", "task", "timer", "http", "tls", "observe"]),
     ("router", &["config", "http"]),
     (
@@ -30,7 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "service",
-        &["config", "clock", "cores", "task", "timer", "http", "tls", "observe", "upstream"],
+        &["config", "clock", "hex", "cores", "task", "timer", "http", "tls", "observe", "upstream"],
     ),
     ("tcp", &["config", "http", "tls", "upstream", "task", "timer"]),
     ("udp", &["config", "task", "timer", "upstream"]),
@@ -51,6 +52,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "entrypoint",
             "observe",
             "clock",
+            "hex",
             "cores",
         ],
     ),
@@ -61,7 +63,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "timer", "clock",
         ],
     ),
-    ("provider", &["config", "upstream", "task", "clock", "tls", "http", "middleware"]),
+    ("provider", &["config", "upstream", "task", "clock", "hex", "tls", "http", "middleware"]),
     ("acme", &["config", "plan", "upstream", "task", "clock"]),
     (
         "control",
@@ -100,17 +102,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("sled", &["cluster/src/store"]),
     ("tonic", &["cluster/src/transport", "cluster/src/codec.rs", "cluster/build.rs"]),
-    ("hyper", &["src/http", "src/upstream", "src/entrypoint", "src/cli/client.rs"]),
-    (
-        "hyper_util",
-        &[
-            "src/http",
-            "src/upstream",
-            "src/entrypoint",
-            "src/cli/client.rs",
-            "cluster/src/transport",
-        ],
-    ),
+    ("hyper", &["src/http", "src/upstream", "src/entrypoint"]),
+    ("hyper_util", &["src/http", "src/upstream", "src/entrypoint", "cluster/src/transport"]),
     ("prometheus", &["src/observe"]),
     ("clap", &["src/cli"]),
 ];

@@ -9,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 use x509_parser::public_key::PublicKey;
 
+use crate::hex;
 use crate::tls::Pair;
 
 /// Less than this many seconds before its end a certificate is a warning: 30 days.
@@ -16,10 +17,6 @@ const SOON: i64 = 30 * 24 * 3600;
 
 pub(super) fn all(pairs: &[Arc<Pair>]) -> Vec<Value> {
     pairs.iter().filter_map(|pair| one(pair)).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn instant(seconds: i64) -> String {
@@ -52,7 +49,7 @@ fn one(pair: &Pair) -> Option<Value> {
         Ok(PublicKey::EC(key)) => ("ECDSA", key.key_size()),
         _ => ("Unknown", 0),
     };
-    let fingerprint = hex(&Sha256::digest(leaf));
+    let fingerprint = hex::lower(&Sha256::digest(leaf));
     Some(json!({
         "name": fingerprint,
         "sans": pair.names,
@@ -70,7 +67,7 @@ fn one(pair: &Pair) -> Option<Value> {
         "keySize": key_size,
         "signatureAlgorithm": signature(&parsed.signature_algorithm.algorithm.to_id_string()),
         "certFingerprint": fingerprint,
-        "publicKeyFingerprint": hex(&Sha256::digest(parsed.public_key().raw)),
+        "publicKeyFingerprint": hex::lower(&Sha256::digest(parsed.public_key().raw)),
         "status": status,
     }))
 }

@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     fn line(name: &str, role: &str, token: &str) -> String {
-        let hex = Sha256::digest(token).iter().fold(String::new(), |t, b| format!("{t}{b:02x}"));
+        let hex = crate::hex::lower(&Sha256::digest(token));
         format!("{name} {role} sha256:{hex}")
     }
 

@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::client::{Api, Call, print};
+use super::client::{Api, print};
+use super::http::Call;
 use super::{output, secret};
 
 const EXAMPLES: &str = "Examples:

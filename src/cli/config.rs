@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::client::{Api, Call, escape, print};
+use super::client::{Api, escape, print};
+use super::http::Call;
 use super::output;
 
 const EXAMPLES: &str = "Examples:

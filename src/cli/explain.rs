@@ -8,7 +8,8 @@ use clap::Args;
 use serde_json::Value;
 
 use super::check::{self, Findings};
-use super::client::{Api, Call, escape, print};
+use super::client::{Api, escape, print};
+use super::http::Call;
 use super::output;
 use crate::api::explain::Asked;
 use crate::app;

@@ -2,17 +2,16 @@
 //!
 //! Traefik: CLI (api.md §8).
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use super::http::{Call, Client};
 use super::output;
 
-/// Longest wait for each step.
+/// Longest wait for the answer, once connected.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Args)]
@@ -55,14 +54,5 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn head(address: &str) -> anyhow::Result<u16> {
-    let resolved = address.to_socket_addrs()?.next().context("the address names nothing")?;
-    let mut stream = TcpStream::connect_timeout(&resolved, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "HEAD /ping HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(4096).read_to_end(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer);
-    let status = answer.split(' ').nth(1).context("no HTTP answer")?;
-    Ok(status.parse()?)
+    Ok(Client::plain(address, TIMEOUT)?.send(&Call::new("HEAD", "/ping"))?.status)
 }

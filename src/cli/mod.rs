@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod explain;
 mod healthcheck;
+mod http;
 mod output;
 mod run;
 mod secret;

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use sha2::{Digest as _, Sha256};
 
 use super::output;
+use crate::hex;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -31,7 +32,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut random = [0_u8; 32];
     aws_lc_rs::rand::fill(&mut random)
         .map_err(|_unspecified| anyhow::anyhow!("no random numbers"))?;
-    let token = format!("pontoon_{}", hex(&random));
+    let token = format!("pontoon_{}", hex::lower(&random));
     let role = match arguments.role {
         Role::Read => "read",
         Role::Write => "write",
@@ -41,11 +42,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     output::line(&format!(
         "line for api.tokenFile: {} {role} sha256:{}",
         arguments.name,
-        hex(&Sha256::digest(&token))
+        hex::lower(&Sha256::digest(&token))
     ));
     Ok(ExitCode::SUCCESS)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }

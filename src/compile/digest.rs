@@ -64,5 +64,5 @@ pub(crate) fn of(report: &Report, routers: &[Arc<Kept>]) -> Arc<str> {
         hash.update([0]);
     }
     let hash = hash.finalize();
-    hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")).into()
+    crate::hex::lower(&hash).into()
 }

@@ -245,7 +245,19 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// TLS towards a server of the control plane: a store, an API, a collector.
+/// The names of one certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Domain {
+    /// The main name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) main: String,
+    /// Further names of the same certificate. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sans: Vec<String>,
+}
+
+/// TLS towards a server that is no service: a store, an API, a collector, an authenticator.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct ClientTls {

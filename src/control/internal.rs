@@ -99,24 +99,12 @@ pub(crate) fn port_of(address: &str) -> Option<&str> {
 
 /// What an entry point adds to its routers.
 pub(crate) fn model(options: &entrypoint::Options) -> Model {
-    let tls = options.http.tls.as_ref().map(|tls| router::options::Tls {
-        options: tls.options.clone(),
-        cert_resolver: tls.cert_resolver.clone(),
-        domains: tls
-            .domains
-            .iter()
-            .map(|domain| router::options::Domain {
-                main: domain.main.clone(),
-                sans: domain.sans.clone(),
-            })
-            .collect(),
-    });
     let observability = &options.observability;
     Model {
         udp: options.address.ends_with("/udp"),
         as_default: options.as_default,
         middlewares: options.http.middlewares.clone(),
-        tls,
+        tls: options.http.tls.clone(),
         observability: router::options::Observability {
             access_logs: Some(observability.access_logs),
             metrics: Some(observability.metrics),

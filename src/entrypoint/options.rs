@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::value::Duration;
+use crate::router::options::Tls;
 
 /// An entry of `entryPoints`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -221,33 +222,6 @@ impl Default for RedirectEntryPoint {
             priority: i64::MAX - 1,
         }
     }
-}
-
-/// `http.tls`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct Tls {
-    /// Name of the TLS options. Default: `default`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) options: String,
-    /// Name of the resolver that gets certificates. Default: none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) cert_resolver: String,
-    /// Names that certificates are asked for. Default: those of the router's rule.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) domains: Vec<Domain>,
-}
-
-/// An entry of `http.tls.domains`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct Domain {
-    /// The main name.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) main: String,
-    /// Further names of the same certificate. Default: none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) sans: Vec<String>,
 }
 
 /// `http.encodedCharacters`: a request whose path holds one that is not allowed is answered 400.

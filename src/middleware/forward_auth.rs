@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::client_tls::ClientTls;
 use super::{Build, BuildContext, BuildError, Shared, is_default};
+use crate::config::value::ClientTls;
 
 /// Options of `forwardAuth`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]

@@ -5,7 +5,6 @@ mod basic_auth;
 mod buffering;
 mod chain;
 mod circuit_breaker;
-mod client_tls;
 mod compress;
 mod content_type;
 mod digest_auth;
@@ -40,6 +39,7 @@ use ::http::StatusCode;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::config::value::is_default;
 use crate::http::{Body, ProxyError, Request, Response};
 
 pub(crate) use chain::{Chain, Next};
@@ -201,11 +201,6 @@ fn status_text(status: StatusCode) -> &'static str {
         416 => "Requested Range Not Satisfiable",
         _ => status.canonical_reason().unwrap_or_default(),
     }
-}
-
-/// Options that have their zero value are left out of the API's JSON, as Traefik does.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 #[cfg(test)]

@@ -12,13 +12,12 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use self::buckets::{Buckets, Rate};
-use super::client_tls::ClientTls;
 use super::secret::Secret;
 use super::source::{Source, SourceCriterion};
 use super::{
     Build, BuildContext, BuildError, Middleware, Next, Shared, is_default, status_response,
 };
-use crate::config::value::Duration;
+use crate::config::value::{ClientTls, Duration};
 use crate::http::{ProxyError, Request, Response};
 
 /// Options of `rateLimit`.

@@ -5,6 +5,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::value::Domain;
+
 /// The highest priority that a user may give: what is above is kept for internal routers.
 pub(crate) const USER_PRIORITY_MAX: i64 = i64::MAX - 1000;
 
@@ -54,18 +56,6 @@ pub(crate) struct Tls {
     /// Names that the resolver asks certificates for. Default: those of `Host` in the rule.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) domains: Vec<Domain>,
-}
-
-/// The names of one certificate.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct Domain {
-    /// The main name.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) main: String,
-    /// More names.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) sans: Vec<String>,
 }
 
 /// `observability` of a router; what is absent is as the entry point says.

@@ -3,7 +3,6 @@
 //! Traefik v3: sticky sessions. Same names and values, so that clients keep their server when Traefik is replaced.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 
 use ::http::{HeaderMap, HeaderValue, header};
 use sha1::Sha1;
@@ -148,10 +147,7 @@ fn attributes(options: &Cookie, service: &str) -> String {
 
 /// The first `digits` hex digits of `bytes`.
 fn hex(bytes: &[u8], digits: usize) -> String {
-    let mut text = bytes.iter().take(digits.div_ceil(2)).fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes everything");
-        text
-    });
+    let mut text = crate::hex::lower(bytes.get(..digits.div_ceil(2)).unwrap_or(bytes));
     text.truncate(digits);
     text
 }

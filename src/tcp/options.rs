@@ -5,9 +5,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::value::{Duration, FileOrContent, is_default};
+use crate::config::value::{Domain, Duration, FileOrContent, is_default};
 
-use crate::tls::options::{Domain, KeyPair, Spiffe};
+use crate::tls::options::{KeyPair, Spiffe};
 
 /// An entry of `tcp.routers`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]

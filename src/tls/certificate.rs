@@ -3,7 +3,6 @@
 //! Traefik: TLS, "Certificate selection" (tcp-udp-tls.md §6).
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::CryptoProvider;
@@ -183,10 +182,7 @@ fn make_default() -> Result<Pair, CertificateError> {
     let mut random = [0_u8; 32];
     aws_lc_rs::rand::fill(&mut random)
         .map_err(|_unspecified| CertificateError::Unreadable("no random numbers".to_owned()))?;
-    let hex = random.iter().fold(String::new(), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    });
+    let hex = crate::hex::lower(&random);
     let (left, right) = hex.split_at(32);
     let name = format!("{left}.{right}.traefik.default");
     let mut parameters = rcgen::CertificateParams::new([name]).map_err(failed)?;

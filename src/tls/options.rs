@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::value::{FileOrContent, is_default};
+use crate::config::value::{Domain, FileOrContent, is_default};
 
 /// An entry of `tls.options`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -101,19 +101,6 @@ pub(crate) struct GeneratedCert {
     /// The names of the certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) domain: Option<Domain>,
-}
-
-/// The names of a certificate.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-#[schemars(rename = "TlsDomain")]
-pub(crate) struct Domain {
-    /// The first name.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) main: String,
-    /// The further names. Default: none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) sans: Vec<String>,
 }
 
 /// Which SPIFFE ids servers may have; neither option set: any.

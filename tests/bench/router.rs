@@ -7,6 +7,11 @@ use std::sync::Arc;
 use ::http::{HeaderMap, HeaderValue, Method, Uri};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
+#[path = "../../src/config"]
+#[expect(dead_code, unused_imports, reason = "options of the router need one type of it")]
+mod config {
+    pub(crate) mod value;
+}
 #[path = "../../src/router/mod.rs"]
 #[expect(
     dead_code,

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
+
+use crate::cli::http::{Call, Client};
+use crate::hex;
 
 /// Longest wait for the peers to be ready and to choose a leader.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -18,8 +19,6 @@ const START_MAX: Duration = Duration::from_secs(30);
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for a peer to end.
 const END_MAX: Duration = Duration::from_secs(8);
-/// Largest answer that is read.
-const ANSWER_BYTES_MAX: u64 = 8 << 20;
 const NAMES: [&str; 3] = ["edge-1", "edge-2", "edge-3"];
 
 /// One peer.
@@ -58,11 +57,12 @@ impl Peers {
         let mut random = [0_u8; 16];
         aws_lc_rs::rand::fill(&mut random)
             .map_err(|_unspecified| anyhow::anyhow!("no random numbers"))?;
-        let hex =
-            |bytes: &[u8]| bytes.iter().fold(String::new(), |text, b| format!("{text}{b:02x}"));
-        let token = format!("demo_{}", hex(&random));
+        let token = format!("demo_{}", hex::lower(&random));
         let tokens = folder.path().join("tokens");
-        std::fs::write(&tokens, format!("demo admin sha256:{}\n", hex(&Sha256::digest(&token))))?;
+        std::fs::write(
+            &tokens,
+            format!("demo admin sha256:{}\n", hex::lower(&Sha256::digest(&token))),
+        )?;
 
         // All ports are held until all are known, so that no two are the same.
         let mut held = Vec::new();
@@ -241,38 +241,38 @@ impl Peer {
     /// Calls the API; status and body.
     pub(super) async fn call(
         &self,
-        method: &str,
+        method: &'static str,
         path: &str,
         body: Option<&str>,
     ) -> anyhow::Result<(u16, String)> {
-        let body = body.unwrap_or_default();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            self.api,
-            self.token,
-            body.len()
-        );
-        exchange(&self.api, &head).await
+        let client =
+            Client { token: Some(self.token.clone()), ..Client::plain(&self.api, ANSWER_MAX)? };
+        let call = Call {
+            headers: vec![("Content-Type", "application/json".to_owned())],
+            body: body.unwrap_or_default().into(),
+            ..Call::new(method, path)
+        };
+        asked(client, call).await
     }
 
     /// A request as a client of the proxy makes it.
-    pub(super) async fn request(&self, host: &str, path: &str) -> anyhow::Result<(u16, String)> {
-        let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        exchange(&self.web, &head).await
+    pub(super) async fn request(
+        &self,
+        host: &'static str,
+        path: &str,
+    ) -> anyhow::Result<(u16, String)> {
+        let call = Call { host: Some(host), ..Call::new("GET", path) };
+        asked(Client::plain(&self.web, ANSWER_MAX)?, call).await
     }
 }
 
-async fn exchange(address: &str, request: &str) -> anyhow::Result<(u16, String)> {
-    let exchange = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-        let status = head.split(' ').nth(1).context("no status")?.parse()?;
-        anyhow::Ok((status, body.to_owned()))
-    };
-    tokio::time::timeout(ANSWER_MAX, exchange).await.context("no answer in time")?
+/// Status and body.
+async fn asked(client: Client, call: Call<'static>) -> anyhow::Result<(u16, String)> {
+    let asking = tokio::task::spawn_blocking(move || {
+        let answer = client.send(&call)?;
+        anyhow::Ok((answer.status, answer.bytes()?))
+    });
+    let (status, body) =
+        tokio::time::timeout(ANSWER_MAX, asking).await.context("no answer in time")???;
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }

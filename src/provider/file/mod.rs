@@ -163,7 +163,7 @@ impl Provider for FileProvider {
             hash.update([0]);
         }
         let hash = hash.finalize();
-        Some(hash.iter().take(8).fold(String::new(), |text, byte| format!("{text}{byte:02x}")))
+        hash.get(..8).map(crate::hex::lower)
     }
 }
 
