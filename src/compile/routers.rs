@@ -265,6 +265,10 @@ fn tls(context: &Context<'_>, draft: &mut Draft) {
         DEFAULT.clone_into(&mut tls.options);
     }
     let name: Arc<str> = Tls::qualify(&tls.options, &draft.provider).into();
+    let resolver = tls.cert_resolver.clone();
+    if !resolver.is_empty() {
+        draft.warn(format!("certificate resolver `{resolver}`: resolvers are not built yet"));
+    }
     draft.hosts = draft.rule.as_ref().map(|rule| rule.hosts()).unwrap_or_default();
     match context.tls.acceptances.get(&name) {
         Some(acceptance) if acceptance.config.is_some() => {}

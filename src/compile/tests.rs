@@ -83,6 +83,20 @@ fn an_option_that_is_not_known_disables_its_object() {
     assert!(!unknown.routers.contains_key("a") && unknown.routers.contains_key("b"));
 }
 
+/// Options that decode and do nothing yet must not be passed over in silence.
+#[test]
+fn what_would_get_certificates_is_named() {
+    let mut configuration = example();
+    configuration["http"]["routers"]["a"]["tls"] = json!({"certResolver": "le"});
+    configuration["tls"] =
+        json!({"stores": {"default": {"defaultGeneratedCert": {"resolver": "le"}}}});
+    let report = compiled(&configuration).report;
+    let router = &report.routers["a@file"];
+    assert_eq!(router.status, Status::Warning);
+    assert_eq!(router.errors, ["certificate resolver `le`: resolvers are not built yet"]);
+    assert_eq!(report.problems, ["`defaultGeneratedCert` of TLS store `default` is not built yet"]);
+}
+
 proptest::proptest! {
     #[test]
     fn every_name_is_found_again(name in "\\PC{1,12}") {

@@ -105,7 +105,13 @@ impl Tls {
         }
         let given = match stores.as_slice() {
             [] => None,
-            [(_, store)] => store.default_certificate.as_ref(),
+            [(_, store)] => {
+                if store.default_certificate.is_none() && store.default_generated_cert.is_some() {
+                    let problem = "`defaultGeneratedCert` of TLS store `default` is not built yet";
+                    self.problems.push(problem.to_owned());
+                }
+                store.default_certificate.as_ref()
+            }
             _ => {
                 self.problems.push(
                     "TLS store `default` is configured by several providers: none of them is used"

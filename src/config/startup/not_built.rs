@@ -7,7 +7,7 @@ use crate::observe::options::{Log, Metrics};
 type Entry = (&'static str, fn(&Startup) -> bool);
 
 /// Keys that are not built yet. A part that is built takes its line out of here.
-const NOT_BUILT: [Entry; 40] = [
+const NOT_BUILT: [Entry; 41] = [
     ("global.sendAnonymousUsage", |s| s.global.send_anonymous_usage),
     ("hostResolver", |s| s.host_resolver.is_some()),
     ("spiffe", |s| s.spiffe.is_some()),
@@ -31,6 +31,9 @@ const NOT_BUILT: [Entry; 40] = [
     ("providers.zooKeeper", |s| s.providers.zoo_keeper.is_some()),
     ("providers.redis", |s| s.providers.redis.is_some()),
     ("providers.http", |s| s.providers.http.is_some()),
+    ("providers.file.debugLogGeneratedTemplate", |s| {
+        s.providers.file.as_ref().is_some_and(|file| file.debug_log_generated_template)
+    }),
     ("providers.plugin", |s| !s.providers.plugin.is_empty()),
     ("log.maxSize", |s| log(s, |log| log.max_size != 0)),
     ("log.maxAge", |s| log(s, |log| log.max_age != 0)),
@@ -55,6 +58,9 @@ pub(crate) fn not_built(startup: &Startup) -> Vec<String> {
     let set = NOT_BUILT.iter().filter(|(_, is_set)| is_set(startup));
     let mut keys: Vec<String> = set.map(|(key, _)| (*key).to_owned()).collect();
     for (name, entry_point) in &startup.entry_points {
+        if entry_point.allow_acme_by_pass {
+            keys.push(format!("entryPoints.{name}.allowACMEByPass"));
+        }
         if entry_point.http3.is_some() {
             keys.push(format!("entryPoints.{name}.http3"));
         }

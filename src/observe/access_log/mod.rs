@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use time::UtcOffset;
-use tracing::{error, warn};
+use tracing::error;
 
 use self::fields::Fields;
 use self::line::{Format, Line};
@@ -49,9 +49,6 @@ impl AccessLog {
                 .map_err(|source| Error::Open { path: options.file_path.clone(), source })?;
             Output::File(file)
         };
-        if options.otlp.is_some() {
-            warn!("accessLog.otlp: lines are written locally only");
-        }
         Ok(Self {
             format: format(&options.format),
             fields: Fields::new(options.fields.as_ref()),
