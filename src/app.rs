@@ -120,6 +120,9 @@ async fn serve(
     until_told_to_end().await?;
     info!("shutting down");
     draining.begin();
+    if let Some(cluster) = store.cluster() {
+        cluster.report(|report| report.ready = false);
+    }
     drain(serving).await;
     end(&tasks, &store).await;
     Ok(())

@@ -10,8 +10,8 @@ use openraft::{
 use prost::Message as _;
 
 use crate::command::{
-    Command, Expected, Operation, Outcome, PatchDocument, Proposal, Proposer, PutDocument, Reply,
-    Restore, Revision,
+    Command, Expected, Idempotency, Operation, Outcome, PatchDocument, Proposal, Proposer,
+    PutDocument, Reply, Restore, Revision,
 };
 use crate::raft::{Peer, RaftEntry};
 use crate::state::{
@@ -41,19 +41,21 @@ pub(crate) enum Error {
     Missing(&'static str),
 }
 
-fn expected_of(expected: Option<u64>) -> Expected {
+fn expected_of(expected: Option<u64>, present: bool) -> Expected {
     match expected {
+        None if present => Expected::Present,
         None => Expected::Any,
         Some(0) => Expected::Absent,
         Some(revision) => Expected::At(Revision(revision)),
     }
 }
 
-fn expected_to(expected: Expected) -> Option<u64> {
+fn expected_to(expected: Expected) -> (Option<u64>, bool) {
     match expected {
-        Expected::Any => None,
-        Expected::Absent => Some(0),
-        Expected::At(revision) => Some(revision.0),
+        Expected::Any => (None, false),
+        Expected::Absent => (Some(0), false),
+        Expected::Present => (None, true),
+        Expected::At(revision) => (Some(revision.0), false),
     }
 }
 
@@ -62,12 +64,15 @@ fn put_to(put: &PutDocument) -> proto::PutDocument {
         key: key.clone(),
         value: value.clone(),
         expected: None,
+        present: false,
     };
+    let (expected, present) = expected_to(put.expected);
     proto::PutDocument {
         provider: put.provider.clone(),
         entries: put.entries.iter().map(entry).collect(),
-        expected: put.expected.map(|revision| revision.0),
+        expected,
         fence: put.fence,
+        present,
     }
 }
 
@@ -75,7 +80,7 @@ fn put_of(put: proto::PutDocument) -> PutDocument {
     PutDocument {
         provider: put.provider,
         entries: put.entries.into_iter().map(|entry| (entry.key, entry.value)).collect(),
-        expected: put.expected.map(Revision),
+        expected: expected_of(put.expected, put.present),
         fence: put.fence,
     }
 }
@@ -84,21 +89,22 @@ fn operation_to(operation: &Operation) -> proto::command::Operation {
     match operation {
         Operation::Put(put) => proto::command::Operation::Put(put_to(put)),
         Operation::Patch(patch) => {
-            let set = patch.set.iter().map(|(key, value, expected)| proto::NewEntry {
-                key: key.clone(),
-                value: value.clone(),
-                expected: expected_to(*expected),
+            let set = patch.set.iter().map(|(key, value, expected)| {
+                let (expected, present) = expected_to(*expected);
+                proto::NewEntry { key: key.clone(), value: value.clone(), expected, present }
             });
-            let delete = patch.delete.iter().map(|(key, expected)| proto::GoneEntry {
-                key: key.clone(),
-                expected: expected_to(*expected),
+            let delete = patch.delete.iter().map(|(key, expected)| {
+                let (expected, present) = expected_to(*expected);
+                proto::GoneEntry { key: key.clone(), expected, present }
             });
+            let (expected_document, present) = expected_to(patch.expected_document);
             proto::command::Operation::Patch(proto::PatchDocument {
                 provider: patch.provider.clone(),
                 set: set.collect(),
                 delete: delete.collect(),
-                expected_document: patch.expected_document.map(|revision| revision.0),
+                expected_document,
                 fence: patch.fence,
+                present,
             })
         }
         Operation::Restore(restore) => proto::command::Operation::Restore(restore_to(restore)),
@@ -129,32 +135,24 @@ fn operation_of(operation: proto::command::Operation) -> Operation {
     match operation {
         proto::command::Operation::Put(put) => Operation::Put(put_of(put)),
         proto::command::Operation::Patch(patch) => {
-            let set = patch.set.into_iter();
-            let delete = patch.delete.into_iter();
+            let set = patch
+                .set
+                .into_iter()
+                .map(|entry| (entry.key, entry.value, expected_of(entry.expected, entry.present)));
+            let delete = patch
+                .delete
+                .into_iter()
+                .map(|entry| (entry.key, expected_of(entry.expected, entry.present)));
             Operation::Patch(PatchDocument {
                 provider: patch.provider,
-                set: set
-                    .map(|entry| (entry.key, entry.value, expected_of(entry.expected)))
-                    .collect(),
-                delete: delete.map(|entry| (entry.key, expected_of(entry.expected))).collect(),
-                expected_document: patch.expected_document.map(Revision),
+                set: set.collect(),
+                delete: delete.collect(),
+                expected_document: expected_of(patch.expected_document, patch.present),
                 fence: patch.fence,
             })
         }
         proto::command::Operation::Restore(restore) => Operation::Restore(restore_of(restore)),
     }
-}
-
-/// The same for equal operations, and for no others.
-pub(crate) fn fingerprint(operation: &Operation) -> Bytes {
-    let message = proto::Command {
-        operation: Some(operation_to(operation)),
-        author: String::new(),
-        idempotency_key: None,
-    };
-    let bytes = message.encode_to_vec();
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
-    Bytes::copy_from_slice(digest.as_ref())
 }
 
 pub(crate) fn proposal_to(proposal: &Proposal) -> proto::Proposal {
@@ -163,7 +161,12 @@ pub(crate) fn proposal_to(proposal: &Proposal) -> proto::Proposal {
         command: Some(proto::Command {
             operation: Some(operation_to(&command.operation)),
             author: command.author.clone(),
-            idempotency_key: command.idempotency_key.clone(),
+            idempotency_key: command.idempotency.as_ref().map(|one| one.key.clone()),
+            request: command
+                .idempotency
+                .as_ref()
+                .map(|one| one.request.clone())
+                .unwrap_or_default(),
         }),
         stamp_ms: *stamp_ms,
         proposer: Some(proto::Proposer {
@@ -180,11 +183,13 @@ pub(crate) fn proposal_of(bytes: Bytes) -> Result<Proposal, Error> {
     let command = message.command.ok_or(Error::Missing("command"))?;
     let operation = command.operation.ok_or(Error::Missing("operation"))?;
     let proposer = message.proposer.ok_or(Error::Missing("proposer"))?;
+    let request = command.request;
+    let idempotency = command.idempotency_key.map(|key| Idempotency { key, request });
     Ok(Proposal {
         command: Command {
             operation: operation_of(operation),
             author: command.author,
-            idempotency_key: command.idempotency_key,
+            idempotency,
         },
         stamp_ms: message.stamp_ms,
         proposer: Proposer {
@@ -374,7 +379,7 @@ fn answers_to(answers: &Answers) -> (Vec<proto::Answers>, Vec<proto::Remembered>
         author: author.clone(),
         key: key.clone(),
         stamp_ms: value.stamp_ms,
-        fingerprint: value.fingerprint.clone(),
+        fingerprint: value.request.clone(),
         outcome: Some(outcome_to(&value.outcome)),
     });
     (answers.peers.iter().map(peer).collect(), remembered.collect())
@@ -396,8 +401,8 @@ fn answers_of(
     }
     for one in remembered {
         let outcome = outcome_of(one.outcome.ok_or(Error::Missing("outcome"))?)?;
-        let fingerprint = Bytes::copy_from_slice(&one.fingerprint);
-        let value = Remembered { stamp_ms: one.stamp_ms, fingerprint, outcome };
+        let request = Bytes::copy_from_slice(&one.fingerprint);
+        let value = Remembered { stamp_ms: one.stamp_ms, request, outcome };
         answers.remember((one.author, one.key), value);
     }
     Ok(answers)

@@ -29,8 +29,27 @@ pub enum Expected {
     Any,
     /// Nothing.
     Absent,
+    /// A value, whichever.
+    Present,
     /// A value that was stored at this revision.
     At(Revision),
+}
+
+impl Expected {
+    /// What is expected where `revision` was read; 0: nothing was there.
+    pub fn still(revision: Revision) -> Self {
+        if revision.0 == 0 { Self::Absent } else { Self::At(revision) }
+    }
+
+    /// Whether it is met by a value of this revision; 0: there is none.
+    pub fn is_met_by(self, current: Revision) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Absent => current.0 == 0,
+            Self::Present => current.0 > 0,
+            Self::At(revision) => current == revision,
+        }
+    }
 }
 
 /// Replaces the whole document of a provider.
@@ -40,8 +59,8 @@ pub struct PutDocument {
     pub provider: String,
     /// All of its entries. Entries with equal bytes keep their revision.
     pub entries: Vec<(String, Bytes)>,
-    /// The revision the document must have; 0: it must not exist.
-    pub expected: Option<Revision>,
+    /// What the document must be.
+    pub expected: Expected,
     /// The term in which leader-only work made this. Refused when a later term has spoken.
     pub fence: Option<u64>,
 }
@@ -55,8 +74,8 @@ pub struct PatchDocument {
     pub set: Vec<(String, Bytes, Expected)>,
     /// Entries to delete; one that does not exist is passed over.
     pub delete: Vec<(String, Expected)>,
-    /// The revision the document must have; 0: it must not exist.
-    pub expected_document: Option<Revision>,
+    /// What the document must be.
+    pub expected_document: Expected,
     /// See [`PutDocument::fence`].
     pub fence: Option<u64>,
 }
@@ -81,6 +100,15 @@ pub enum Operation {
     Restore(Restore),
 }
 
+/// By which a request that is sent again is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// As the client chose it; 1 to 256 bytes.
+    pub key: String,
+    /// A digest of what the client asked for; at most 64 bytes. A key belongs to one request.
+    pub request: Bytes,
+}
+
 /// One write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
@@ -88,20 +116,20 @@ pub struct Command {
     pub operation: Operation,
     /// Who asked for it: the name of a token or a provider. Stands in the history.
     pub author: String,
-    /// Makes a second command with the same key and author answer as the first did, for 24 h; an answer `Conflict`
-    /// is not remembered.
-    pub idempotency_key: Option<String>,
+    /// Makes a second command of the same request, key and author answer as the first did, for 24 h, whatever it
+    /// would do by now; an answer `Conflict` is not remembered.
+    pub idempotency: Option<Idempotency>,
 }
 
 impl Command {
     /// A command that replaces a document.
     pub fn put(document: PutDocument, author: impl Into<String>) -> Self {
-        Self { operation: Operation::Put(document), author: author.into(), idempotency_key: None }
+        Self { operation: Operation::Put(document), author: author.into(), idempotency: None }
     }
 
     /// A command that changes entries of a document.
     pub fn patch(patch: PatchDocument, author: impl Into<String>) -> Self {
-        Self { operation: Operation::Patch(patch), author: author.into(), idempotency_key: None }
+        Self { operation: Operation::Patch(patch), author: author.into(), idempotency: None }
     }
 }
 

@@ -31,9 +31,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::backup::Error as BackupError;
+use self::command::Outcome;
 pub use self::command::{
-    COMMAND_BYTES_MAX, Command, Expected, Operation, PatchDocument, PutDocument, Reply, Restore,
-    Revision,
+    COMMAND_BYTES_MAX, Command, Expected, Idempotency, Operation, PatchDocument, PutDocument,
+    Reply, Restore, Revision,
 };
 pub use self::membership::Error as MembershipError;
 pub use self::metrics::{Histogram, Metrics};
@@ -147,6 +148,14 @@ impl Cluster {
         result.unwrap_or(Err(ReadError::Shutdown))
     }
 
+    /// What a request with this key was answered, as far as this peer has applied; `Refused` where the key belongs to
+    /// another request.
+    pub fn answered(&self, author: &str, idempotency: &Idempotency) -> Option<Applied> {
+        let before = self.0.core.shared.read().state.answered(author, idempotency)?;
+        let Outcome { reply, revision, term } = before;
+        Some(Applied { reply, revision, term })
+    }
+
     /// All documents, as this peer has applied them.
     pub fn documents(&self) -> Arc<Documents> {
         self.0.core.shared.documents()
@@ -184,9 +193,13 @@ impl Cluster {
         self.0.core.leadership.subscribe()
     }
 
-    /// Sets what this peer tells the others about itself.
-    pub fn report(&self, report: PeerReport) {
-        self.0.core.report.send_replace(report);
+    /// Changes what this peer tells the others about itself. They hear it at once.
+    pub fn report(&self, change: impl FnOnce(&mut PeerReport)) {
+        self.0.core.report.send_if_modified(|report| {
+            let before = report.clone();
+            change(report);
+            *report != before
+        });
     }
 
     /// Waits until every reachable peer has applied a revision, to its plan if it reports one;
@@ -219,17 +232,17 @@ impl Cluster {
         bytes: &[u8],
         force: bool,
         author: &str,
-    ) -> Result<Revision, RestoreError> {
+        idempotency: Option<Idempotency>,
+    ) -> Result<Applied, RestoreError> {
         let restore = Restore { force, ..backup::decode(&self.0.keyring, bytes)? };
         let command = Command {
             operation: Operation::Restore(restore),
             author: author.to_owned(),
-            idempotency_key: None,
+            idempotency,
         };
         let applied = self.propose(command).await?;
         match applied.reply {
-            Reply::Stored { revision, .. } => Ok(revision),
-            Reply::Unchanged => Ok(applied.revision),
+            Reply::Stored { .. } | Reply::Unchanged => Ok(applied),
             Reply::Refused { reason } => Err(RestoreError::Refused(reason)),
             Reply::Conflict { current, .. } => {
                 Err(RestoreError::Refused(format!("conflict with revision {current}")))

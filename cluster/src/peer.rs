@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use openraft::ServerState;
 use prost::Message as _;
 use tokio::sync::{Semaphore, watch};
@@ -18,7 +20,7 @@ use crate::metrics::{Counters, Metrics};
 use crate::raft::log::LogStore;
 use crate::raft::state_machine::Shared;
 use crate::raft::{Encoded, Peer, Raft};
-use crate::status::{Leadership, PeerReport, PeerStatus, Role, Status, has_applied, report_to};
+use crate::status::{Leadership, PeerReport, PeerStatus, Role, Status, in_force, report_to};
 use crate::transport::client::{Failure, Link, Links};
 use crate::{Options, clock, lock};
 
@@ -26,6 +28,10 @@ use crate::{Options, clock, lock};
 const REACHABLE: Duration = Duration::from_secs(3);
 const EXCHANGE_INTERVAL: Duration = Duration::from_secs(1);
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Shortest time between two exchanges, however often what this peer reports changes.
+const EXCHANGE_PAUSE: Duration = Duration::from_millis(20);
+/// How often whoever waits for all peers looks whether one has become unreachable.
+const LOOK: Duration = Duration::from_millis(200);
 /// Wait before a proposal is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// A state snapshot is made when the commands since the last one have this size.
@@ -114,6 +120,10 @@ struct Progress {
     sequence: AtomicU64,
     stamp_ms: AtomicU64,
     units: Arc<Semaphore>,
+    /// Reports made.
+    reports: AtomicU64,
+    /// Changes with each report of another peer.
+    heard: watch::Sender<()>,
 }
 
 impl Default for Progress {
@@ -123,6 +133,8 @@ impl Default for Progress {
             sequence: AtomicU64::new(0),
             stamp_ms: AtomicU64::new(0),
             units: Arc::new(Semaphore::new(UNITS)),
+            reports: AtomicU64::new(0),
+            heard: watch::Sender::default(),
         }
     }
 }
@@ -377,15 +389,28 @@ impl Core {
     }
 
     pub(crate) fn own_report(&self) -> proto::Report {
+        // The number is taken first: what has a higher one is at least as new.
+        let number = self.state.reports.fetch_add(1, Ordering::Relaxed) + 1;
         let revision = *self.shared.applied().borrow();
-        report_to(&self.report.borrow(), &self.options.release, revision)
+        let report = report_to(&self.report.borrow(), &self.options.release, revision);
+        proto::Report { boot: self.identity.boot, number, ..report }
     }
 
-    /// Notes what another peer reports.
-    pub(crate) fn saw(&self, peer: u64, report: proto::Report) {
+    /// Notes what another peer reports. Requests and answers may overtake each other.
+    pub(crate) fn saw(&self, peer: u64, mut report: proto::Report) {
         let at = Instant::now();
-        let before = lock(&self.state.seen).insert(peer, Seen { report, at, reachable: true });
-        if before.is_some_and(|before| !before.reachable) {
+        let mut seen = lock(&self.state.seen);
+        let before = seen.remove(&peer);
+        let back = before.as_ref().is_some_and(|before| !before.reachable);
+        if let Some(Seen { report: before, .. }) = before
+            && (before.boot, before.number) > (report.boot, report.number)
+        {
+            report = before;
+        }
+        seen.insert(peer, Seen { report, at, reachable: true });
+        drop(seen);
+        self.state.heard.send_replace(());
+        if back {
             tracing::info!(peer = %self.name(peer), "peer is back");
         }
     }
@@ -396,7 +421,8 @@ impl Core {
         known.map_or_else(|| format!("{id:x}"), |peer| peer.name)
     }
 
-    async fn exchange(&self, id: u64, link: &Link) {
+    /// Tells one peer, and hears from it; gives its id back.
+    async fn exchange(&self, id: u64, link: Link) -> u64 {
         let report = Some(self.own_report());
         let request = proto::ExchangeRequest { caller: None, report };
         match link.exchange(request, EXCHANGE_TIMEOUT).await {
@@ -407,24 +433,47 @@ impl Core {
             }
             Err(error) => tracing::debug!(peer = %self.name(id), %error, "peer does not answer"),
         }
+        id
     }
 
-    async fn exchange_all(&self) {
-        let others = self.members().into_iter().filter(|(id, _)| *id != self.identity.id);
-        let exchanges = others.map(|(id, (peer, _))| {
-            let link = self.links.kept(id, &peer);
-            async move { self.exchange(id, &link).await }
-        });
-        futures_util::future::join_all(exchanges).await;
-    }
-
-    /// Tells the others each second how this peer is, and hears how they are.
+    /// Tells the others how this peer is, at each change and each second, and hears how they are. Each peer has one
+    /// exchange at a time, and none waits for that of another.
     pub(crate) async fn run_exchanges(self: Arc<Self>) {
-        let mut ticks = tokio::time::interval(EXCHANGE_INTERVAL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut report = self.report.subscribe();
+        let mut running = FuturesUnordered::new();
+        // Peers with an exchange on its way, and whether there has been news since.
+        let mut busy: BTreeMap<u64, bool> = BTreeMap::new();
         loop {
-            ticks.tick().await;
-            self.exchange_all().await;
+            report.mark_unchanged();
+            let round = Instant::now();
+            for (id, (peer, _)) in self.members() {
+                if id == self.identity.id {
+                    continue;
+                }
+                if let Some(news) = busy.get_mut(&id) {
+                    *news = true;
+                } else {
+                    busy.insert(id, false);
+                    running.push(self.exchange(id, self.links.kept(id, &peer)));
+                }
+            }
+            // The sender lives as long as this: either there is news, or a second has gone by.
+            let next = async {
+                tokio::time::sleep(EXCHANGE_PAUSE).await;
+                drop(timeout_at(round + EXCHANGE_INTERVAL, report.changed()).await);
+            };
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    () = &mut next => break,
+                    Some(id) = running.next() => {
+                        if busy.remove(&id) == Some(true) && let Some(link) = self.link(id) {
+                            busy.insert(id, false);
+                            running.push(self.exchange(id, link));
+                        }
+                    }
+                }
+            }
             self.note_lost();
             if self.shared.unsaved_bytes.load(Ordering::Relaxed) > UNSAVED_BYTES_MAX
                 && let Err(error) = self.raft.trigger().snapshot().await
@@ -478,8 +527,9 @@ impl Core {
         limit: Duration,
     ) -> Vec<(String, bool)> {
         let deadline = Instant::now() + limit;
+        let (mut heard, mut report) = (self.state.heard.subscribe(), self.report.subscribe());
         loop {
-            let own = has_applied(&self.own_report(), revision);
+            let own = in_force(&self.own_report()) >= revision;
             let mut peers = vec![(self.identity.name.clone(), own)];
             for (id, (peer, _)) in self.members() {
                 if id == self.identity.id {
@@ -488,16 +538,20 @@ impl Core {
                 if let Some(seen) = lock(&self.state.seen).get(&id)
                     && seen.at.elapsed() <= REACHABLE
                 {
-                    peers.push((peer.name, has_applied(&seen.report, revision)));
+                    peers.push((peer.name, in_force(&seen.report) >= revision));
                 }
             }
             let done = peers.iter().all(|(_, applied)| *applied);
             if done || Instant::now() >= deadline {
                 return peers;
             }
-            // The deadline ends the wait also when a peer does not answer.
-            drop(timeout_at(deadline, self.exchange_all()).await);
-            tokio::time::sleep_until((Instant::now() + RETRY_PAUSE).min(deadline)).await;
+            // Each peer tells at once; whether one has become unreachable is looked at from time to time.
+            let look = (Instant::now() + LOOK).min(deadline);
+            tokio::select! {
+                _ = heard.changed() => {}
+                _ = report.changed() => {}
+                () = tokio::time::sleep_until(look) => {}
+            }
         }
     }
 
@@ -512,6 +566,7 @@ impl Core {
                 if id == self.identity.id { Some((own.clone(), Instant::now())) } else { seen };
             let since = seen.as_ref().map(|(_, at)| at.elapsed());
             let report = seen.map(|(report, _)| report).unwrap_or_default();
+            let revision = in_force(&report);
             let files = report.files.into_iter().map(|file| (file.name, file.digest));
             peers.push(PeerStatus {
                 name: peer.name,
@@ -520,8 +575,7 @@ impl Core {
                 leader: leader == Some(id),
                 reachable: since.is_some_and(|since| since <= REACHABLE),
                 last_contact_ms: since.and_then(|since| u64::try_from(since.as_millis()).ok()),
-                revision: Revision(report.revision),
-                plan_revision: Revision(report.plan_revision),
+                revision,
                 plan_digest: report.plan_digest,
                 release: report.release,
                 ready: report.ready,
@@ -533,7 +587,7 @@ impl Core {
             name: self.identity.name.clone(),
             leader: leader.map(|id| self.name(id)),
             term: metrics.current_term,
-            revision: Revision(own.revision),
+            revision: in_force(&own),
             committed: Revision(self.log.committed().max(own.revision)),
             plan_digest: own.plan_digest,
             ready: own.ready,

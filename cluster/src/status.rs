@@ -7,10 +7,10 @@ use serde::Serialize;
 use crate::codec::proto;
 use crate::command::Revision;
 
-/// What the user of this package tells about this peer; the other peers hear it each second.
+/// What the user of this package tells about this peer; the other peers hear each change at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PeerReport {
-    /// The revision that the plan was made of.
+    /// The revision that the plan was made of; 0: there is none.
     pub plan_revision: Revision,
     /// Equal documents give equal digests.
     pub plan_digest: String,
@@ -51,7 +51,7 @@ pub struct Status {
     pub leader: Option<String>,
     /// The newest term it knows of.
     pub term: u64,
-    /// What it has applied.
+    /// What is in force: of this its plan was made.
     pub revision: Revision,
     /// What it knows to be committed.
     pub committed: Revision,
@@ -79,10 +79,8 @@ pub struct PeerStatus {
     pub reachable: bool,
     /// Since it was last heard of, in milliseconds; none if never since this peer started.
     pub last_contact_ms: Option<u64>,
-    /// What it has applied.
+    /// What is in force there, as far as it has told: of this its plan was made.
     pub revision: Revision,
-    /// What its plan was made of.
-    pub plan_revision: Revision,
     /// Its plan.
     pub plan_digest: String,
     /// Its release.
@@ -93,6 +91,7 @@ pub struct PeerStatus {
     pub files: BTreeMap<String, String>,
 }
 
+/// A report on its way; who sends it adds which one it is.
 pub(crate) fn report_to(report: &PeerReport, release: &str, revision: Revision) -> proto::Report {
     let file = |(name, digest): (&String, &String)| proto::Digest {
         name: name.clone(),
@@ -105,13 +104,15 @@ pub(crate) fn report_to(report: &PeerReport, release: &str, revision: Revision) 
         plan_digest: report.plan_digest.clone(),
         ready: report.ready,
         files: report.files.iter().map(file).collect(),
+        boot: 0,
+        number: 0,
     }
 }
 
-/// Whether a peer that reports this has applied a revision: to its plan, if it reports one.
-pub(crate) fn has_applied(report: &proto::Report, revision: Revision) -> bool {
+/// What is in force at a peer that reports this: what its plan was made of, if it reports one.
+pub(crate) fn in_force(report: &proto::Report) -> Revision {
     match report.plan_revision {
-        0 => report.revision >= revision.0,
-        plan => plan >= revision.0,
+        0 => Revision(report.revision),
+        plan => Revision(plan),
     }
 }

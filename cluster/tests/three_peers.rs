@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pontoon_cluster::{
-    Cluster, Command, Error, Expected, MembershipError, Options, PatchDocument, PeerReport,
-    ProposeError, PutDocument, ReadError, Reply, RestoreError, Revision, new_secret,
+    Cluster, Command, Error, Expected, MembershipError, Options, PatchDocument, ProposeError,
+    PutDocument, ReadError, Reply, RestoreError, Revision, new_secret,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -208,11 +208,11 @@ async fn large_documents_and_backups_go_round() {
     assert!(matches!(refused, Err(ProposeError::TooLarge(_))));
 
     let backup = clusters[2].backup().unwrap();
-    let refused = clusters[0].restore(&backup, false, "admin").await;
+    let refused = clusters[0].restore(&backup, false, "admin", None).await;
     assert!(matches!(refused, Err(RestoreError::Refused(_))));
-    clusters[0].restore(&empty, true, "admin").await.unwrap();
+    clusters[0].restore(&empty, true, "admin", None).await.unwrap();
     assert_eq!(value(&clusters[0], "large"), None);
-    clusters[0].restore(&backup, false, "admin").await.unwrap();
+    clusters[0].restore(&backup, false, "admin", None).await.unwrap();
     assert_eq!(value(&clusters[0], "large"), Some(large));
     let history = clusters[0].history(Some("cluster"), 10);
     assert_eq!(history.len(), 3);
@@ -226,7 +226,7 @@ async fn large_documents_and_backups_go_round() {
 async fn strangers_and_wiped_peers_are_refused() {
     let peers = Peers::new();
     let clusters = peers.start_all().await;
-    clusters[0].report(PeerReport { ready: true, ..PeerReport::default() });
+    clusters[0].report(|report| report.ready = true);
     stored(&clusters[0], "a", "b").await;
     clusters[2].shutdown().await;
 

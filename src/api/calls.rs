@@ -218,13 +218,13 @@ impl Inner {
             Call::ReadObject(object) => self.read_object(&head, &object).await,
             Call::History => self.history(&head),
             Call::Watch => self.watch(&head, permit),
-            Call::PutDocument => self.put_document(&head, &body).await,
-            Call::PatchDocument => self.patch_document(&head, &body).await,
-            Call::PutObject(object) => self.put_object(&head, &object, &body).await,
-            Call::DeleteObject(object) => self.delete_object(&head, &object).await,
-            Call::Rollback => self.rollback(&head).await,
             Call::Backup => self.backup().await,
-            Call::Restore => self.restore(&head, &body).await,
+            Call::PutDocument
+            | Call::PatchDocument
+            | Call::PutObject(_)
+            | Call::DeleteObject(_)
+            | Call::Rollback
+            | Call::Restore => self.write(&call, &head, &body).await,
         }
     }
 
@@ -392,6 +392,7 @@ fn status(cluster: &Cluster) -> Value {
                 "planDigest": peer.plan_digest,
                 "release": peer.release,
                 "ready": peer.ready,
+                "files": peer.files,
             })
         })
         .collect();

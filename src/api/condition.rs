@@ -40,24 +40,19 @@ impl Condition {
         match self {
             Self::None => Ok(Expected::Any),
             Self::Absent => Ok(Expected::Absent),
-            Self::Present if current.0 > 0 => Ok(Expected::At(current)),
+            Self::Present => Ok(Expected::Present),
             Self::At(revisions) => match revisions[..] {
                 [only] => Ok(Expected::At(only)),
                 _ if revisions.contains(&current) => Ok(Expected::At(current)),
                 _ => Err(Problem::precondition(current)),
             },
-            Self::Present => Err(Problem::precondition(current)),
         }
     }
+}
 
-    /// As [`Condition::expected`], for whole documents: revision 0 is that of a document that does not exist.
-    pub(crate) fn expected_document(&self, current: Revision) -> Result<Option<Revision>, Problem> {
-        Ok(match self.expected(current)? {
-            Expected::Any => None,
-            Expected::Absent => Some(Revision(0)),
-            Expected::At(revision) => Some(revision),
-        })
-    }
+/// 412 unless what is there now is what is expected.
+pub(crate) fn check(expected: Expected, current: Revision) -> Result<(), Problem> {
+    if expected.is_met_by(current) { Ok(()) } else { Err(Problem::precondition(current)) }
 }
 
 /// The members of all fields of that name.
@@ -124,6 +119,12 @@ mod tests {
         let condition = Condition::At(vec![Revision(3), Revision(5)]);
         assert_eq!(condition.expected(Revision(5)).unwrap(), Expected::At(Revision(5)));
         assert_eq!(condition.expected(Revision(6)).unwrap_err().status(), 412);
-        assert_eq!(Condition::Present.expected(Revision(0)).unwrap_err().status(), 412);
+    }
+
+    #[test]
+    fn presence_is_not_tied_to_what_was_read() {
+        let expected = Condition::Present.expected(Revision(5)).unwrap();
+        assert!(check(expected, Revision(6)).is_ok());
+        assert_eq!(check(expected, Revision(0)).unwrap_err().status(), 412);
     }
 }

@@ -9,6 +9,7 @@ mod condition;
 mod document;
 mod elements;
 pub(crate) mod explain;
+mod idempotency;
 mod list;
 mod overview;
 pub(crate) mod ping;

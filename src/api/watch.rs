@@ -35,24 +35,25 @@ pub(crate) fn shown(change: &Change) -> Value {
     let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
         .ok()
         .and_then(|time| time.format(&Rfc3339).ok());
-    let objects: Vec<Value> = change
-        .keys
-        .iter()
-        .map(|key| {
-            let what = match (key.kind, &key.previous) {
-                (ChangeKind::Deleted, _) => "deleted",
-                (ChangeKind::Set, Some(_)) => "changed",
-                (ChangeKind::Set, None) => "created",
-            };
-            json!({ "path": path_of(&key.key), "change": what })
-        })
-        .collect();
     json!({
         "revision": change.revision,
         "time": time,
         "author": change.author,
-        "objects": objects,
+        "objects": objects(change),
     })
+}
+
+/// The paths of the objects that a change is about, and what happened to them.
+pub(crate) fn objects(change: &Change) -> Value {
+    let keys = change.keys.iter().map(|key| {
+        let what = match (key.kind, &key.previous) {
+            (ChangeKind::Deleted, _) => "deleted",
+            (ChangeKind::Set, Some(_)) => "changed",
+            (ChangeKind::Set, None) => "created",
+        };
+        json!({ "path": path_of(&key.key), "change": what })
+    });
+    keys.collect()
 }
 
 /// 410

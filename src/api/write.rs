@@ -6,16 +6,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use pontoon_cluster::{
-    Applied, Command, Document, Operation, PatchDocument, PutDocument, Reply, RestoreError,
-    Revision,
+    Applied, Command, Document, Expected, Idempotency, Operation, PatchDocument, PutDocument,
+    Reply, RestoreError, Revision,
 };
 use serde_json::{Value, json};
 
 use super::answer;
 use super::calls::{Head, Inner, mistakes, number};
-use super::condition::{Condition, etag};
+use super::condition::{Condition, check, etag};
 use super::document::{self, Difference, Object, Stored, Wanted};
+use super::idempotency;
 use super::problem::Problem;
+use super::route::Call;
 use super::watch::{self, PROVIDER};
 use crate::compile::Source;
 use crate::compile::verdict::{Verdict, judge};
@@ -25,8 +27,6 @@ use crate::http::Response;
 const TRIES_MAX: usize = 8;
 /// Longest wait for the plan to hold what was read.
 const CATCH_UP: Duration = Duration::from_secs(2);
-/// Longest idempotency key.
-const KEY_BYTES_MAX: usize = 256;
 
 /// Which objects must be without mistakes.
 enum Strict {
@@ -38,26 +38,130 @@ enum Strict {
     Nothing,
 }
 
+/// A write on its way.
+struct Asked<'a> {
+    head: &'a Head,
+    body: &'a Bytes,
+    condition: Condition,
+    idempotency: Option<Idempotency>,
+    /// What is there now.
+    now: Arc<Document>,
+}
+
 /// A write that has been checked.
 struct Checked {
     difference: Difference,
     warnings: Vec<String>,
 }
 
+/// What became of a write.
+enum Ended {
+    /// A dry run: what it would do.
+    Would(Checked),
+    Done(Done),
+}
+
+/// A write that was carried out.
+struct Done {
+    applied: Applied,
+    /// The objects that were changed.
+    changes: Value,
+    warnings: Vec<String>,
+    /// The revision that its subject had before, if that is known.
+    before: Option<Revision>,
+}
+
+impl Ended {
+    fn done(applied: Applied, checked: Checked, before: Revision) -> Self {
+        let Checked { difference, warnings } = checked;
+        let changes = difference.to_json();
+        Self::Done(Done { applied, changes, warnings, before: Some(before) })
+    }
+}
+
 impl Inner {
-    pub(super) async fn put_document(
+    /// Carries a write out, unless it was carried out before, and answers.
+    pub(super) async fn write(
         &self,
+        call: &Call,
         head: &Head,
         body: &Bytes,
     ) -> Result<Response, Problem> {
-        let wanted = document::decode(body, document::format(&head.headers)?)?;
+        let idempotency = idempotency::of(call, head, body)?;
+        let condition = Condition::of(&head.headers)?;
         let now = self.newest().await?;
-        let expected = Condition::of(&head.headers)?.expected_document(now.revision)?;
+        let before = match &idempotency {
+            Some(idempotency) => self.cluster()?.answered(&head.author, idempotency),
+            None => None,
+        };
+        let ended = if let Some(applied) = before {
+            Ended::Done(self.again(accepted(applied)?)?)
+        } else {
+            let asked = Asked { head, body, condition, idempotency, now };
+            self.carry_out(call, &asked).await?
+        };
+        match ended {
+            Ended::Would(checked) => Ok(would(&checked)),
+            Ended::Done(done) => self.written(call, head, &done).await,
+        }
+    }
+
+    async fn carry_out(&self, call: &Call, asked: &Asked<'_>) -> Result<Ended, Problem> {
+        match call {
+            Call::PutDocument => self.put_document(asked).await,
+            Call::PatchDocument => self.patch_document(asked).await,
+            Call::PutObject(object) => self.put_object(asked, object).await,
+            Call::DeleteObject(object) => self.delete_object(asked, object).await,
+            Call::Rollback => self.rollback(asked).await,
+            Call::Restore => self.restore(asked).await,
+            Call::ReadDocument
+            | Call::ReadObject(_)
+            | Call::History
+            | Call::Watch
+            | Call::Check
+            | Call::Status
+            | Call::Backup
+            | Call::Explain
+            | Call::Ready => Err(Problem::not_found("there is no such write")),
+        }
+    }
+
+    /// What a write has changed that was carried out before: the history tells, as long as it goes back so far.
+    fn again(&self, applied: Applied) -> Result<Done, Problem> {
+        let mut changes = json!([]);
+        if let Reply::Stored { revision, .. } = applied.reply {
+            let since = self.cluster()?.changes_since(Revision(revision.0.saturating_sub(1)));
+            let own = since
+                .unwrap_or_default()
+                .into_iter()
+                .find(|change| change.revision == revision && change.provider == PROVIDER);
+            if let Some(change) = own {
+                changes = watch::objects(&change);
+            }
+        }
+        Ok(Done { applied, changes, warnings: Vec::new(), before: None })
+    }
+
+    async fn put_document(&self, asked: &Asked<'_>) -> Result<Ended, Problem> {
+        let Asked { head, body, now, .. } = asked;
+        let wanted = document::decode(body, document::format(&head.headers)?)?;
+        let expected = asked.condition.expected(now.revision)?;
         let wanted = document::keep_names(wanted, &now.entries);
-        let checked = self.checked(&now, &wanted, &Strict::Whole).await?;
-        if dry_run(head) {
-            current_or(expected, now.revision)?;
-            return Ok(would(&checked));
+        let checked = self.checked(now, &wanted, &Strict::Whole).await?;
+        self.put(asked, (wanted, expected), checked).await
+    }
+
+    /// Replaces the document.
+    async fn put(
+        &self,
+        asked: &Asked<'_>,
+        (wanted, expected): (Wanted, Expected),
+        checked: Checked,
+    ) -> Result<Ended, Problem> {
+        let before = asked.now.revision;
+        if dry_run(asked.head) {
+            check(expected, before)?;
+            return Ok(Ended::Would(checked));
         }
         let put = PutDocument {
             provider: PROVIDER.to_owned(),
@@ -65,127 +169,87 @@ impl Inner {
             expected,
             fence: None,
         };
-        let applied = self.propose(head, Operation::Put(put)).await?;
-        self.written(head, &applied, &checked, now.revision).await
+        let applied = accepted(self.propose(asked, Operation::Put(put)).await?)?;
+        Ok(Ended::done(applied, checked, before))
     }
 
     /// Between reading and storing nobody else may have written: then it is done again with what is there now.
-    pub(super) async fn patch_document(
-        &self,
-        head: &Head,
-        body: &Bytes,
-    ) -> Result<Response, Problem> {
-        document::check_patch(&head.headers)?;
-        let patch = document::patch(body)?;
-        let condition = Condition::of(&head.headers)?;
-        let mut current = Revision(0);
+    async fn patch_document(&self, asked: &Asked<'_>) -> Result<Ended, Problem> {
+        document::check_patch(&asked.head.headers)?;
+        let patch = document::patch(asked.body)?;
+        let mut now = asked.now.clone();
         for _ in 0..TRIES_MAX {
-            let now = self.newest().await?;
-            current_or(condition.expected_document(now.revision)?, now.revision)?;
+            check(asked.condition.expected(now.revision)?, now.revision)?;
             let wanted = document::patched(&now.entries, &patch)?;
             let wanted = document::keep_names(wanted, &now.entries);
             let checked = self.checked(&now, &wanted, &Strict::Changed).await?;
-            if dry_run(head) {
-                return Ok(would(&checked));
+            if dry_run(asked.head) {
+                return Ok(Ended::Would(checked));
             }
-            if checked.difference.is_empty() {
+            // With a key, that nothing was to be done must be remembered, too.
+            if checked.difference.is_empty() && asked.idempotency.is_none() {
                 let cluster = self.cluster()?;
                 let (revision, term) = (cluster.documents().revision, cluster.status().term);
                 let applied = Applied { reply: Reply::Unchanged, revision, term };
-                return self.written(head, &applied, &checked, now.revision).await;
+                return Ok(Ended::done(applied, checked, now.revision));
             }
-            let operation = patch_of(&checked.difference, Some(now.revision));
-            let applied = self.proposed(head, operation).await?;
-            match applied.reply {
-                Reply::Conflict { current: moved, .. } if condition == Condition::None => {
-                    current = moved;
-                }
-                _ => {
-                    let applied = accepted(applied)?;
-                    return self.written(head, &applied, &checked, now.revision).await;
-                }
+            let operation = patch_of(&checked.difference, Expected::still(now.revision));
+            let applied = self.propose(asked, operation).await?;
+            if !matches!(applied.reply, Reply::Conflict { .. }) {
+                return Ok(Ended::done(accepted(applied)?, checked, now.revision));
             }
+            now = self.newest().await?;
         }
-        Err(Problem::precondition(current))
+        Err(Problem::busy("writes"))
     }
 
-    pub(super) async fn put_object(
-        &self,
-        head: &Head,
-        object: &Object,
-        body: &Bytes,
-    ) -> Result<Response, Problem> {
-        let set = object.decode(body, document::format(&head.headers)?)?;
-        let now = self.newest().await?;
-        let current = revision_of(&now, object);
-        let expected = Condition::of(&head.headers)?.expected(current)?;
-        let mut wanted = unchanged(&now.entries);
+    async fn put_object(&self, asked: &Asked<'_>, object: &Object) -> Result<Ended, Problem> {
+        let set = object.decode(asked.body, document::format(&asked.head.headers)?)?;
+        let current = revision_of(&asked.now, object);
+        let expected = asked.condition.expected(current)?;
+        let mut wanted = unchanged(&asked.now.entries);
         wanted.extend(set.clone());
-        let checked = self.checked(&now, &wanted, &Strict::Changed).await?;
-        if dry_run(head) {
-            check_expected(expected, current)?;
-            return Ok(would(&checked));
+        let checked = self.checked(&asked.now, &wanted, &Strict::Changed).await?;
+        if dry_run(asked.head) {
+            check(expected, current)?;
+            return Ok(Ended::Would(checked));
         }
         let patch = PatchDocument {
             provider: PROVIDER.to_owned(),
             set: set.into_iter().map(|(key, bytes)| (key, bytes, expected)).collect(),
             ..PatchDocument::default()
         };
-        let applied = self.propose(head, Operation::Patch(patch)).await?;
-        let mut response = self.written(head, &applied, &checked, current).await?;
-        if matches!(applied.reply, Reply::Stored { created: true, .. }) {
-            *response.status_mut() = StatusCode::CREATED;
-        }
-        Ok(response)
+        let applied = accepted(self.propose(asked, Operation::Patch(patch)).await?)?;
+        Ok(Ended::done(applied, checked, current))
     }
 
-    pub(super) async fn delete_object(
-        &self,
-        head: &Head,
-        object: &Object,
-    ) -> Result<Response, Problem> {
-        let now = self.newest().await?;
-        let current = revision_of(&now, object);
-        let missing = || {
-            let path = document::path_of(&object.key);
-            Problem::not_found(format!("there is no {path}"))
-        };
-        let expected = Condition::of(&head.headers)?.expected(current)?;
-        if current.0 == 0 && head.headers.get("idempotency-key").is_none() {
-            return Err(missing());
+    async fn delete_object(&self, asked: &Asked<'_>, object: &Object) -> Result<Ended, Problem> {
+        let current = revision_of(&asked.now, object);
+        let expected = asked.condition.expected(current)?;
+        if current.0 == 0 && asked.idempotency.is_none() {
+            return Err(missing(object));
         }
-        let mut wanted = unchanged(&now.entries);
+        let mut wanted = unchanged(&asked.now.entries);
         wanted.remove(&object.key);
-        let checked = self.checked(&now, &wanted, &Strict::Changed).await?;
-        if dry_run(head) {
-            check_expected(expected, current)?;
-            return Ok(would(&checked));
+        let checked = self.checked(&asked.now, &wanted, &Strict::Changed).await?;
+        if dry_run(asked.head) {
+            check(expected, current)?;
+            return Ok(Ended::Would(checked));
         }
         let patch = PatchDocument {
             provider: PROVIDER.to_owned(),
             delete: vec![(object.key.clone(), expected)],
             ..PatchDocument::default()
         };
-        let applied = self.propose(head, Operation::Patch(patch)).await?;
-        if applied.reply == Reply::Unchanged {
-            return Err(missing());
-        }
-        let mut response = self.written(head, &applied, &checked, current).await?;
-        if head.query.get("wait").is_none() && checked.warnings.is_empty() {
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            *response.body_mut() = crate::http::Body::Empty;
-            response.headers_mut().remove(header::CONTENT_TYPE);
-        }
-        response.headers_mut().remove(header::ETAG);
-        Ok(response)
+        let applied = accepted(self.propose(asked, Operation::Patch(patch)).await?)?;
+        Ok(Ended::done(applied, checked, current))
     }
 
     /// Going back is not refused for mistakes: what was in force may be put in force again.
-    pub(super) async fn rollback(&self, head: &Head) -> Result<Response, Problem> {
-        let revision = number(head, "revision")?.map(Revision);
+    async fn rollback(&self, asked: &Asked<'_>) -> Result<Ended, Problem> {
+        let revision = number(asked.head, "revision")?.map(Revision);
         let revision = revision.ok_or_else(|| Problem::bad_request("`revision` is missing"))?;
-        let now = self.newest().await?;
-        let expected = Condition::of(&head.headers)?.expected_document(now.revision)?;
+        let expected = asked.condition.expected(asked.now.revision)?;
         let cluster = self.cluster()?;
         if revision > cluster.documents().revision {
             return Err(Problem::not_found(format!("there is no revision {revision} yet")));
@@ -194,25 +258,19 @@ impl Inner {
             .document_at(PROVIDER, revision)
             .map_err(|compacted| watch::gone(compacted.floor))?;
         let wanted = unchanged(&then);
-        let checked = self.checked(&now, &wanted, &Strict::Nothing).await?;
-        if dry_run(head) {
-            current_or(expected, now.revision)?;
-            return Ok(would(&checked));
-        }
-        let put = PutDocument {
-            provider: PROVIDER.to_owned(),
-            entries: wanted.into_iter().collect(),
-            expected,
-            fence: None,
-        };
-        let applied = self.propose(head, Operation::Put(put)).await?;
-        self.written(head, &applied, &checked, now.revision).await
+        let checked = self.checked(&asked.now, &wanted, &Strict::Nothing).await?;
+        self.put(asked, (wanted, expected), checked).await
     }
 
-    pub(super) async fn restore(&self, head: &Head, body: &Bytes) -> Result<Response, Problem> {
-        let cluster = self.cluster()?;
-        let force = head.query.get("force") == Some("true");
-        let revision = cluster.restore(body, force, &head.author).await.map_err(|error| {
+    /// Replaces the documents of all providers; there is no revision of all of them to expect, and no trying.
+    async fn restore(&self, asked: &Asked<'_>) -> Result<Ended, Problem> {
+        if dry_run(asked.head) || asked.condition != Condition::None {
+            return Err(Problem::bad_request("restoring knows neither conditions nor `dryRun`"));
+        }
+        let force = asked.head.query.get("force") == Some("true");
+        let (author, key) = (&asked.head.author, asked.idempotency.clone());
+        let restored = self.cluster()?.restore(asked.body, force, author, key).await;
+        let applied = restored.map_err(|error| {
             let detail = error.to_string();
             match error {
                 RestoreError::Backup(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
@@ -220,10 +278,7 @@ impl Inner {
                 RestoreError::Refused(_) => Problem::new(StatusCode::CONFLICT, detail),
             }
         })?;
-        let reply = Reply::Stored { revision, created: false };
-        let applied = Applied { reply, revision, term: cluster.status().term };
-        let checked = Checked { difference: Difference::default(), warnings: Vec::new() };
-        self.written(head, &applied, &checked, revision).await
+        Ok(Ended::Done(self.again(applied)?))
     }
 
     /// The document as it is now, anywhere.
@@ -307,44 +362,24 @@ impl Inner {
         })
     }
 
-    async fn propose(&self, head: &Head, operation: Operation) -> Result<Applied, Problem> {
-        accepted(self.proposed(head, operation).await?)
+    async fn propose(&self, asked: &Asked<'_>, operation: Operation) -> Result<Applied, Problem> {
+        let (author, idempotency) = (asked.head.author.clone(), asked.idempotency.clone());
+        Ok(self.cluster()?.propose(Command { operation, author, idempotency }).await?)
     }
 
-    async fn proposed(&self, head: &Head, operation: Operation) -> Result<Applied, Problem> {
-        let idempotency_key = match head.headers.get("idempotency-key") {
-            None => None,
-            Some(key) => match key.to_str() {
-                Ok(key) if !key.is_empty() && key.len() <= KEY_BYTES_MAX => Some(key.to_owned()),
-                _ => {
-                    let detail = "Idempotency-Key has 1 to 256 visible characters";
-                    return Err(Problem::bad_request(detail));
-                }
-            },
-        };
-        let author = head.author.clone();
-        Ok(self.cluster()?.propose(Command { operation, author, idempotency_key }).await?)
-    }
-
-    /// The answer to a write that was carried out; `before` is the revision that its subject had.
-    async fn written(
-        &self,
-        head: &Head,
-        applied: &Applied,
-        checked: &Checked,
-        before: Revision,
-    ) -> Result<Response, Problem> {
-        let (revision, tag) = match applied.reply {
-            Reply::Stored { revision, .. } => (revision, revision),
+    /// The answer to a write that was carried out, once it is in force.
+    async fn written(&self, call: &Call, head: &Head, done: &Done) -> Result<Response, Problem> {
+        let Done { applied, changes, warnings, before } = done;
+        let (revision, tag, created) = match applied.reply {
+            Reply::Stored { revision, created } => (revision, Some(revision), created),
             Reply::Unchanged | Reply::Conflict { .. } | Reply::Refused { .. } => {
-                (applied.revision, before)
+                if let Call::DeleteObject(object) = call {
+                    return Err(missing(object));
+                }
+                (applied.revision, *before, false)
             }
         };
-        let mut body = json!({
-            "revision": revision,
-            "term": applied.term,
-            "changes": checked.difference.to_json(),
-        });
+        let mut body = json!({ "revision": revision, "term": applied.term, "changes": changes });
         let mut add = |name: &str, value: Value| {
             if let Some(fields) = body.as_object_mut() {
                 fields.insert(name.to_owned(), value);
@@ -359,14 +394,28 @@ impl Inner {
             let here = self.parts.readiness.view.reached(revision, self.parts.timeout).await;
             add("applied", json!(here));
         }
-        if !checked.warnings.is_empty() {
-            add("warnings", json!(checked.warnings));
+        if !warnings.is_empty() {
+            add("warnings", json!(warnings));
         }
         let mut response = answer(StatusCode::OK, &body);
         let headers = response.headers_mut();
-        headers.insert(header::ETAG, etag(tag));
         headers.insert("pontoon-revision", HeaderValue::from(revision.0));
         headers.insert("pontoon-term", HeaderValue::from(applied.term));
+        match call {
+            Call::DeleteObject(_) => {
+                if head.query.get("wait").is_none() && warnings.is_empty() {
+                    headers.remove(header::CONTENT_TYPE);
+                    *response.status_mut() = StatusCode::NO_CONTENT;
+                    *response.body_mut() = crate::http::Body::Empty;
+                }
+                return Ok(response);
+            }
+            Call::PutObject(_) if created => *response.status_mut() = StatusCode::CREATED,
+            _ => {}
+        }
+        if let Some(tag) = tag {
+            response.headers_mut().insert(header::ETAG, etag(tag));
+        }
         Ok(response)
     }
 }
@@ -390,8 +439,8 @@ fn accepted(applied: Applied) -> Result<Applied, Problem> {
     Err(problem.with("term", json!(applied.term)))
 }
 
-fn patch_of(difference: &Difference, expected_document: Option<Revision>) -> Operation {
-    let any = pontoon_cluster::Expected::Any;
+fn patch_of(difference: &Difference, expected_document: Expected) -> Operation {
+    let any = Expected::Any;
     Operation::Patch(PatchDocument {
         provider: PROVIDER.to_owned(),
         set: difference.set.iter().map(|(key, bytes)| (key.clone(), bytes.clone(), any)).collect(),
@@ -399,6 +448,11 @@ fn patch_of(difference: &Difference, expected_document: Option<Revision>) -> Ope
         expected_document,
         fence: None,
     })
+}
+
+fn missing(object: &Object) -> Problem {
+    let path = document::path_of(&object.key);
+    Problem::not_found(format!("there is no {path}"))
 }
 
 fn unchanged(stored: &Stored) -> Wanted {
@@ -421,22 +475,4 @@ fn would(checked: &Checked) -> Response {
         "warnings": checked.warnings,
     });
     answer(StatusCode::OK, &body)
-}
-
-/// 412 unless the document is what was expected.
-fn current_or(expected: Option<Revision>, current: Revision) -> Result<(), Problem> {
-    match expected {
-        Some(expected) if expected != current => Err(Problem::precondition(current)),
-        _ => Ok(()),
-    }
-}
-
-/// 412 unless the object is what was expected.
-fn check_expected(expected: pontoon_cluster::Expected, current: Revision) -> Result<(), Problem> {
-    use pontoon_cluster::Expected;
-    match expected {
-        Expected::Any => Ok(()),
-        Expected::Absent => current_or(Some(Revision(0)), current),
-        Expected::At(revision) => current_or(Some(revision), current),
-    }
 }

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pontoon_cluster::{Cluster, Options, PeerReport};
+use pontoon_cluster::{Cluster, Options};
 
 use super::follow::View;
 use crate::config::startup;
 use crate::provider::Provider;
 use crate::task::Group;
 
-/// How often what this peer reports is looked at without a change of plan: files, readiness.
+/// How often readiness and the digests of files are looked at without a change of plan.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
 /// Why the cluster part does not start.
@@ -111,7 +111,7 @@ fn secrets(options: &startup::Cluster) -> Result<Vec<String>, Error> {
     Ok(found)
 }
 
-/// Tells the others, and keeps telling, what is in force here.
+/// Keeps telling the others whether this peer is ready and what its files hold. The plan is told by who follows it.
 pub(crate) async fn report(
     cluster: Cluster,
     view: View,
@@ -132,12 +132,9 @@ pub(crate) async fn report(
             }
         }
         changed.borrow_and_update();
-        let now = view.load();
-        cluster.report(PeerReport {
-            plan_revision: now.revision,
-            plan_digest: now.compiled.digest.to_string(),
-            ready: ready(),
-            files: files.clone(),
+        cluster.report(|report| {
+            report.ready = ready();
+            report.files.clone_from(&files);
         });
         let waited = tokio::time::timeout(REPORT_EVERY, changed.changed());
         match stop.run_until_cancelled(waited).await {

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use pontoon_cluster::{
-    Cluster, Command, Document, Documents, Entry, ProposeError, PutDocument, Reply, Revision,
+    Cluster, Command, Document, Documents, Entry, Expected, ProposeError, PutDocument, Reply,
+    Revision,
 };
 use tokio::sync::watch;
 
@@ -81,7 +82,7 @@ impl Store {
                 let put = PutDocument {
                     provider: provider.to_owned(),
                     entries: entries.into_iter().map(|(key, value)| (key, value.into())).collect(),
-                    expected: None,
+                    expected: Expected::Any,
                     fence: Some(term),
                 };
                 let applied = cluster.propose(Command::put(put, provider)).await?;

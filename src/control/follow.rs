@@ -159,9 +159,17 @@ impl Follower {
         self.publish(now);
     }
 
+    /// Shows it here, and tells the other peers: revision and digest are always told together.
     fn publish(&self, now: InForce) {
         let revision = now.revision;
+        let digest = now.compiled.digest.to_string();
         self.shown.now.store(Arc::new(now));
+        if let Some(cluster) = self.store.cluster() {
+            cluster.report(|report| {
+                report.plan_revision = revision;
+                report.plan_digest = digest;
+            });
+        }
         self.shown.changed.send_replace(revision);
     }
 

@@ -104,7 +104,7 @@ fn of_cluster(cluster: &Cluster, numbers: &mut Vec<Number>) {
         gauge(
             "pontoon_cluster_applied_index",
             "Index of the last applied entry.",
-            status.revision.0 as f64,
+            metrics.applied_index as f64,
         ),
         gauge("pontoon_cluster_peers", "Peers of the cluster.", status.peers.len() as f64),
         counter(

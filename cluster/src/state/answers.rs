@@ -34,7 +34,8 @@ pub(crate) struct PeerAnswers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Remembered {
     pub(crate) stamp_ms: u64,
-    pub(crate) fingerprint: Bytes,
+    /// A digest of it.
+    pub(crate) request: Bytes,
     pub(crate) outcome: Outcome,
 }
 

@@ -196,14 +196,14 @@ impl Store {
         (Reply::Stored { revision, created }, Some(change))
     }
 
-    fn check_document(&self, provider: &str, expected: Option<Revision>) -> Result<(), Reply> {
+    fn check_document(&self, provider: &str, expected: Expected) -> Result<(), Reply> {
         check_name("provider", provider)?;
         let document = self.documents.get(provider);
         if document.is_none() && self.documents.len() >= DOCUMENTS_MAX {
             return Err(refused(format!("there are {DOCUMENTS_MAX} documents already")));
         }
         let current = document.map_or(Revision(0), |document| document.revision);
-        if expected.is_some_and(|expected| expected != current) {
+        if !expected.is_met_by(current) {
             return Err(Reply::Conflict { key: None, current });
         }
         Ok(())
@@ -232,10 +232,8 @@ fn check_name(what: &str, name: &str) -> Result<(), Reply> {
 
 fn check_entry(document: &Document, key: &str, expected: Expected) -> Result<(), Reply> {
     let current = document.entries.get(key).map_or(Revision(0), |entry| entry.revision);
-    let holds = match expected {
-        Expected::Any => true,
-        Expected::Absent => current == Revision(0),
-        Expected::At(revision) => current == revision,
-    };
-    if holds { Ok(()) } else { Err(Reply::Conflict { key: Some(key.to_owned()), current }) }
+    if expected.is_met_by(current) {
+        return Ok(());
+    }
+    Err(Reply::Conflict { key: Some(key.to_owned()), current })
 }

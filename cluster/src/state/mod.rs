@@ -20,13 +20,14 @@ pub(crate) use self::documents::Store;
 pub use self::documents::{Document, Documents, Entry};
 pub(crate) use self::history::History;
 pub use self::history::{Change, ChangeKind, Compacted, KeyChange};
-use crate::codec;
 use crate::command::{
-    Command, Operation, Outcome, Proposal, PutDocument, Reply, Restore, Revision,
+    Command, Idempotency, Operation, Outcome, Proposal, PutDocument, Reply, Restore, Revision,
 };
 
 /// Longest idempotency key and author.
 const KEY_BYTES_MAX: usize = 256;
+/// Longest digest of a request.
+const REQUEST_BYTES_MAX: usize = 64;
 
 /// Where in the log a command stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,28 +71,40 @@ impl State {
         if command.author.len() > KEY_BYTES_MAX {
             return refused("author is longer than 256 bytes");
         }
-        let Some(key) = &command.idempotency_key else {
+        let Some(idempotency) = &command.idempotency else {
             return answer(self.execute(position, command));
         };
-        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        let Idempotency { key, request } = idempotency;
+        if key.is_empty() || key.len() > KEY_BYTES_MAX || request.len() > REQUEST_BYTES_MAX {
             return refused("idempotency key must have 1 to 256 bytes");
         }
-        let key = (command.author.clone(), key.clone());
-        let fingerprint = codec::fingerprint(&command.operation);
-        if let Some(before) = self.answers.remembered(&key) {
-            if before.fingerprint == fingerprint {
-                return before.outcome.clone();
-            }
-            return refused("idempotency key was used with another command");
+        if let Some(before) = self.answered(&command.author, idempotency) {
+            return before;
         }
         let outcome = answer(self.execute(position, command));
         // A conflict has changed nothing: who reads again may use the key for what is proposed then.
         if !matches!(outcome.reply, Reply::Conflict { .. }) {
-            let remembered =
-                Remembered { stamp_ms: self.stamp_ms, fingerprint, outcome: outcome.clone() };
-            self.answers.remember(key, remembered);
+            let remembered = Remembered {
+                stamp_ms: self.stamp_ms,
+                // A copy, so that it does not keep the whole command's memory.
+                request: Bytes::copy_from_slice(request),
+                outcome: outcome.clone(),
+            };
+            self.answers.remember((command.author.clone(), key.clone()), remembered);
         }
         outcome
+    }
+
+    /// What a request was answered when it came first. Another request with its key is refused.
+    pub(crate) fn answered(&self, author: &str, idempotency: &Idempotency) -> Option<Outcome> {
+        let Idempotency { key, request } = idempotency;
+        let before = self.answers.remembered(&(author.to_owned(), key.clone()))?;
+        let mut outcome = before.outcome.clone();
+        if before.request != *request {
+            let reason = "idempotency key was used with another request";
+            outcome.reply = Reply::Refused { reason: reason.to_owned() };
+        }
+        Some(outcome)
     }
 
     fn execute(&mut self, position: Position, command: &Command) -> Reply {

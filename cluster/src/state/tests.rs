@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec;
 use crate::command::{Expected, PatchDocument, Proposer};
 
 fn position(index: u64) -> Position {
@@ -24,6 +25,10 @@ fn put(list: &[(&str, &str)]) -> PutDocument {
 fn set(key: &str, value: &str, expected: Expected) -> PatchDocument {
     let set = vec![(key.to_owned(), value.to_owned().into(), expected)];
     PatchDocument { provider: "p".into(), set, ..PatchDocument::default() }
+}
+
+fn idempotency(key: &str, request: &str) -> Idempotency {
+    Idempotency { key: key.to_owned(), request: request.to_owned().into() }
 }
 
 /// Applies commands one after the other and gives the last reply.
@@ -68,6 +73,19 @@ fn a_patch_changes_all_or_nothing() {
 }
 
 #[test]
+fn presence_is_met_by_any_revision() {
+    let mut state = State::default();
+    let present = || Command::patch(set("a", "2", Expected::Present), "t");
+    let missing = Reply::Conflict { key: Some("a".into()), current: Revision(0) };
+    assert_eq!(run(&mut state, [present()]), missing);
+    run(&mut state, [Command::put(put(&[("a", "0")]), "t"), Command::put(put(&[("a", "1")]), "t")]);
+    assert!(matches!(run(&mut state, [present()]), Reply::Stored { .. }));
+    let whole = |expected| Command::put(PutDocument { expected, ..put(&[("a", "3")]) }, "t");
+    assert!(matches!(run(&mut state, [whole(Expected::Present)]), Reply::Stored { .. }));
+    assert!(matches!(run(&mut state, [whole(Expected::Absent)]), Reply::Conflict { .. }));
+}
+
+#[test]
 fn an_older_term_is_refused_after_a_later_one() {
     let mut state = State::default();
     let fenced = |term, value| {
@@ -97,18 +115,24 @@ fn a_command_sent_twice_is_carried_out_once() {
 #[test]
 fn an_idempotency_key_holds_for_a_day_and_one_command() {
     let mut state = State::default();
-    let keyed = |value| Command {
-        idempotency_key: Some("k".into()),
+    let keyed = |value: &'static str| Command {
+        idempotency: Some(idempotency("k", value)),
         ..Command::patch(set("a", value, Expected::Any), "t")
     };
     let first = state.apply(position(1), &proposal(1, keyed("1"))).unwrap();
-    let again = state.apply(position(2), &proposal(2, keyed("1"))).unwrap();
+    run(&mut state, [Command::patch(set("a", "0", Expected::Any), "u")]);
+    let mut again = keyed("1");
+    again.operation =
+        Operation::Patch(set("b", "what the same request comes to now", Expected::Any));
+    let again = state.apply(position(3), &proposal(11, again)).unwrap();
     assert_eq!(first, again);
-    let other = state.apply(position(3), &proposal(3, keyed("2"))).unwrap();
+    assert_eq!(state.answered("t", &idempotency("k", "1")), Some(first));
+    assert_eq!(state.answered("u", &idempotency("k", "1")), None);
+    let other = state.apply(position(4), &proposal(12, keyed("2"))).unwrap();
     assert!(matches!(other.reply, Reply::Refused { .. }));
-    let mut late = proposal(4, keyed("2"));
+    let mut late = proposal(13, keyed("2"));
     late.stamp_ms += 25 * 60 * 60 * 1000;
-    let late = state.apply(position(4), &late).unwrap();
+    let late = state.apply(position(5), &late).unwrap();
     assert!(matches!(late.reply, Reply::Stored { .. }));
 }
 
@@ -116,7 +140,7 @@ fn an_idempotency_key_holds_for_a_day_and_one_command() {
 fn a_conflict_leaves_the_idempotency_key_free() {
     let mut state = State::default();
     let keyed = |expected| Command {
-        idempotency_key: Some("k".into()),
+        idempotency: Some(idempotency("k", "1")),
         ..Command::patch(set("a", "1", expected), "t")
     };
     let conflict = run(&mut state, [keyed(Expected::At(Revision(7)))]);
@@ -133,7 +157,7 @@ fn restoring_over_documents_needs_force() {
             force,
         }),
         author: "admin".into(),
-        idempotency_key: None,
+        idempotency: None,
     };
     run(&mut state, [Command::put(put(&[("a", "1")]), "t")]);
     assert!(matches!(run(&mut state, [restore(false)]), Reply::Refused { .. }));
@@ -160,6 +184,7 @@ fn expected() -> impl Strategy<Value = Expected> {
     prop_oneof![
         3 => Just(Expected::Any),
         1 => Just(Expected::Absent),
+        1 => Just(Expected::Present),
         1 => (1..30_u64).prop_map(|revision| Expected::At(Revision(revision))),
     ]
 }
@@ -173,7 +198,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         Operation::Put(PutDocument {
             provider,
             entries,
-            expected: None,
+            expected: Expected::Any,
             fence: fenced.then_some(1),
         })
     });
@@ -190,8 +215,9 @@ fn operation() -> impl Strategy<Value = Operation> {
 
 fn proposals() -> impl Strategy<Value = Vec<Proposal>> {
     let one = (operation(), prop::option::of("[kl]"), 0..5000_u64, 1..3_u64, 1..3_u64, 1..20_u64);
-    let one = one.prop_map(|(operation, idempotency_key, stamp_ms, peer, boot, sequence)| {
-        let command = Command { operation, author: "t".into(), idempotency_key };
+    let one = one.prop_map(|(operation, key, stamp_ms, peer, boot, sequence)| {
+        let idempotency = key.map(|key| idempotency(&key, "r"));
+        let command = Command { operation, author: "t".into(), idempotency };
         Proposal { command, stamp_ms, proposer: Proposer { peer, boot, sequence } }
     });
     prop::collection::vec(one, 0..40)
