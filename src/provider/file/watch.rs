@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::warn;
 
-/// Between the first event and the reading: editors write in several steps.
+/// Without an event for this long, what was written is read: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(50);
+/// It is read at the latest this long after the first event.
+const SETTLE_MAX: Duration = Duration::from_millis(500);
 /// Without an event the source is looked at all the same: files behind symlinks and network file systems send none.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -49,8 +52,11 @@ impl Watch {
     pub(super) async fn due(&mut self) {
         match tokio::time::timeout(LOOK_AGAIN, self.events.recv()).await {
             Ok(Some(())) => {
-                tokio::time::sleep(SETTLE).await;
-                while self.events.try_recv().is_ok() {}
+                let latest = Instant::now() + SETTLE_MAX;
+                while Instant::now() < latest
+                    && tokio::time::timeout(SETTLE, self.events.recv()).await == Ok(Some(()))
+                {
+                }
             }
             Ok(None) => tokio::time::sleep(LOOK_AGAIN).await,
             Err(_elapsed) => {}
