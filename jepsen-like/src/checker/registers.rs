@@ -95,7 +95,11 @@ fn check_conditions(operations: &[&Operation], values: &Values<'_>, wrong: &mut 
     for operation in operations {
         let Action::Write { condition, .. } = operation.action else { continue };
         let first = match condition {
-            Condition::Any | Condition::Present => continue,
+            Condition::Any => continue,
+            Condition::Present => {
+                check_presence(operation, values, wrong);
+                continue;
+            }
             Condition::Absent => 0,
             Condition::At(revision) => revision,
         };
@@ -113,6 +117,18 @@ fn check_conditions(operations: &[&Operation], values: &Values<'_>, wrong: &mut 
         {
             wrong.push(format!("refused although its condition was met: {operation}"));
         }
+    }
+}
+
+/// There was a value before a write that wanted one, and none where it was refused.
+fn check_presence(operation: &Operation, values: &Values<'_>, wrong: &mut Vec<String>) {
+    if let Some(revision) = operation.acknowledged()
+        && values.by_revision.range(..revision).next().is_none()
+    {
+        wrong.push(format!("a write to what was not there: {operation}"));
+    }
+    if let Outcome::Fail { current: Some(1..), .. } = operation.outcome {
+        wrong.push(format!("refused although its condition was met: {operation}"));
     }
 }
 
@@ -305,6 +321,18 @@ mod tests {
     fn a_condition_that_was_met_must_not_be_refused() {
         let history = [write(1, (0, 1), 10), failed(Condition::At(10), 2, (2, 3), 10)];
         refused(&history, "refused although its condition was met");
+        let history = [write(1, (0, 1), 10), failed(Condition::Present, 2, (2, 3), 10)];
+        refused(&history, "refused although its condition was met");
+    }
+
+    #[test]
+    fn a_write_to_what_is_there_needs_a_value_before() {
+        accepted(&[write(1, (0, 1), 10), write_if(Condition::Present, 2, (2, 3), 12)]);
+        accepted(&[write(1, (2, 5), 10), failed(Condition::Present, 2, (0, 3), 0)]);
+        refused(
+            &[write_if(Condition::Present, 1, (0, 1), 10), write(2, (2, 3), 12)],
+            "a write to what was not there",
+        );
     }
 
     #[test]
