@@ -104,6 +104,15 @@ async fn tried(peers: &Peers) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// What there is and what to try.
 fn tell(peers: &Peers, servers: &[String]) {
     let table: Vec<String> = peers
@@ -116,7 +125,7 @@ fn tell(peers: &Peers, servers: &[String]) {
     let [first, second, third] = peers.all() else { return };
     let token = peers.token();
     let new = r#"{"rule":"PathPrefix(`/new`)","service":"colours","entryPoints":["web"]}"#;
-    let program = peers.program().display();
+    let program = quoted(&peers.program().display().to_string());
     output::line(&format!(
         "
 Three peers, one configuration:
@@ -157,7 +166,19 @@ Ctrl-C ends all of it and removes its files.",
         first.api,
         third.id,
         first.web,
-        third.config.display(),
+        quoted(&third.config.display().to_string()),
         first.api,
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_part_them() {
+        assert_eq!(quoted("/tmp/a-1.yml"), "/tmp/a-1.yml");
+        assert_eq!(quoted("/tmp/a b"), "'/tmp/a b'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
 }
