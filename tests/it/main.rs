@@ -13,6 +13,7 @@
 )]
 
 mod check;
+mod cluster;
 mod demo;
 mod fixtures;
 mod hostile;
