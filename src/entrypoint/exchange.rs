@@ -13,7 +13,9 @@ use tracing::{debug, error};
 
 use super::Entry;
 use super::observation::Observation;
-use crate::http::{Body, Connection, Exchange, ProxyError, Request, Response, TlsSession, h1};
+use crate::http::{
+    Body, Connection, Exchange, Informational, ProxyError, Request, Response, TlsSession, h1,
+};
 use crate::plan::{EntryPoint, Route};
 use crate::router::Target;
 use crate::tls;
@@ -55,8 +57,15 @@ impl Requests {
     }
 
     /// Answers a request. Errors become responses here, and nowhere else.
-    pub(super) async fn exchange(&self, mut parts: Parts, body: Body) -> Response {
-        let exchange = Arc::new(Exchange::new(self.connection.clone(), Instant::now()));
+    pub(super) async fn exchange(
+        &self,
+        mut parts: Parts,
+        body: Body,
+        interim: Option<Informational>,
+    ) -> Response {
+        let mut exchange = Exchange::new(self.connection.clone(), Instant::now());
+        exchange.informational = interim;
+        let exchange = Arc::new(exchange);
         let mut observation = Observation::begin(
             self.entry.observer.as_ref(),
             self.entry.observed,
@@ -109,8 +118,13 @@ fn is_misdirected(tls: &TlsSession, host: &str, entry_point: &EntryPoint) -> boo
 }
 
 impl h1::Service for Requests {
-    fn call(&self, parts: Parts, body: Body) -> impl Future<Output = Response> + Send {
-        self.exchange(parts, body)
+    fn call(
+        &self,
+        parts: Parts,
+        body: Body,
+        interim: Option<Informational>,
+    ) -> impl Future<Output = Response> + Send {
+        self.exchange(parts, body, interim)
     }
 }
 

@@ -237,7 +237,7 @@ where
     let settings = requests.entry().h2.clone();
     let service = move |parts, body| {
         let requests = requests.clone();
-        async move { requests.exchange(parts, body).await }
+        async move { requests.exchange(parts, body, None).await }
     };
     Box::pin(h2::serve(io, settings, service, drain))
 }

@@ -1,7 +1,7 @@
 //! What is known of a client's connection: computed once, shared by all its requests.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ::http::HeaderValue;
 use rustls_pki_types::CertificateDer;
@@ -19,13 +19,34 @@ pub(crate) struct Connection {
     pub(crate) tls: Option<TlsSession>,
     /// Whether `remote_ip` goes to `X-Forwarded-For`: entry-point option `forwardedHeaders.notAppendXForwardedFor`.
     pub(crate) append_forwarded_for: bool,
+    /// The port that its first request has named: the next ones nearly always name the same.
+    port: OnceLock<HeaderValue>,
 }
 
 impl Connection {
     pub(crate) fn new(remote: SocketAddr, entry_point: Arc<str>, tls: Option<TlsSession>) -> Self {
         let remote_ip = HeaderValue::try_from(remote.ip().to_canonical().to_string())
             .unwrap_or(HeaderValue::from_static("unknown"));
-        Self { remote, entry_point, remote_ip, tls, append_forwarded_for: true }
+        Self {
+            remote,
+            entry_point,
+            remote_ip,
+            tls,
+            append_forwarded_for: true,
+            port: OnceLock::new(),
+        }
+    }
+
+    /// `port` as the value of a header; `None` where it cannot be one.
+    pub(crate) fn port(&self, port: &str) -> Option<HeaderValue> {
+        match self.port.get() {
+            Some(known) if known == port => Some(known.clone()),
+            _ => {
+                let value = HeaderValue::from_str(port).ok()?;
+                self.port.get_or_init(|| value.clone());
+                Some(value)
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use super::Connection;
+use super::{Connection, Informational};
 
 /// A request and its response, from the first byte of the head to the end of the response's body.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(crate) struct Exchange {
     pub(crate) started: Instant,
     record: Mutex<Record>,
     request_bytes: AtomicU64,
+    /// For interim responses, where the client understands them.
+    pub(crate) informational: Option<Informational>,
 }
 
 /// What is learned on the way. Names are Traefik's access-log fields.
@@ -39,7 +41,13 @@ pub(crate) struct Record {
 
 impl Exchange {
     pub(crate) fn new(connection: Arc<Connection>, started: Instant) -> Self {
-        Self { connection, started, record: Mutex::default(), request_bytes: AtomicU64::new(0) }
+        Self {
+            connection,
+            started,
+            record: Mutex::default(),
+            request_bytes: AtomicU64::new(0),
+            informational: None,
+        }
     }
 
     /// The record, for a moment: never across an await. Nobody else holds it, so this does not wait.

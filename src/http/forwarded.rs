@@ -50,18 +50,22 @@ impl Forwarded {
 
     /// Brings the headers of a request into the state in which routers and servers see them.
     pub(crate) fn apply(&self, headers: &mut HeaderMap, connection: &Connection, trusted: bool) {
-        if !trusted {
-            remove_managed(headers);
+        let mut seen = Seen::default();
+        for name in headers.keys() {
+            seen.note(name);
         }
-        rewrite(headers, connection);
-        self.remove_listed(headers);
+        if seen.managed && !trusted {
+            remove_managed(headers);
+            seen.managed = false;
+        }
+        rewrite(headers, connection, seen);
+        if seen.connection {
+            self.remove_listed(headers);
+        }
     }
 
     /// Drops the headers that `Connection` lists, and `Connection` but for what goes on.
     fn remove_listed(&self, headers: &mut HeaderMap) {
-        if !headers.contains_key(CONNECTION) {
-            return;
-        }
         let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
         let listed = lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| {
             line.split(',').map(|name| name.trim().to_ascii_lowercase()).filter(|n| !n.is_empty())
@@ -104,8 +108,27 @@ fn is_managed(name: &str) -> bool {
         })
 }
 
+/// What one pass over the names of a request finds. Most have none of these, and then nothing is looked up.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    managed: bool,
+    connection: bool,
+    upgrade: bool,
+}
+
+impl Seen {
+    fn note(&mut self, name: &HeaderName) {
+        if *name == CONNECTION {
+            self.connection = true;
+        } else if *name == UPGRADE {
+            self.upgrade = true;
+        } else if !self.managed {
+            self.managed = is_managed(name.as_str());
+        }
+    }
+}
+
 fn remove_managed(headers: &mut HeaderMap) {
-    // Almost always there is none, and then this allocates nothing.
     let found: Vec<HeaderName> =
         headers.keys().filter(|name| is_managed(name.as_str())).cloned().collect();
     for name in found {
@@ -114,13 +137,14 @@ fn remove_managed(headers: &mut HeaderMap) {
 }
 
 /// Sets what is missing.
-fn rewrite(headers: &mut HeaderMap, connection: &Connection) {
+fn rewrite(headers: &mut HeaderMap, connection: &Connection, seen: Seen) {
     let tls = connection.tls.is_some();
+    let is_unset = |headers: &HeaderMap, name| !seen.managed || is_unset(headers, name);
     if is_unset(headers, &REAL_IP) {
         headers.insert(&REAL_IP, connection.remote_ip.clone());
     }
     if is_unset(headers, &FORWARDED_PROTO) {
-        let scheme = match (is_websocket(headers), tls) {
+        let scheme = match (seen.upgrade && is_websocket(headers), tls) {
             (true, true) => "wss",
             (true, false) => "ws",
             (false, true) => "https",
@@ -128,16 +152,19 @@ fn rewrite(headers: &mut HeaderMap, connection: &Connection) {
         };
         headers.insert(&FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
+    let host = headers.get(HOST).cloned();
     if is_unset(headers, &FORWARDED_PORT) {
-        let port = port(headers, tls);
+        let port = port(headers, host.as_ref(), connection);
         headers.insert(&FORWARDED_PORT, port);
     }
     if is_unset(headers, &FORWARDED_HOST)
-        && let Some(host) = headers.get(HOST).cloned()
+        && let Some(host) = host
     {
         headers.insert(&FORWARDED_HOST, host);
     }
-    join_forwarded_for(headers);
+    if seen.managed {
+        join_forwarded_for(headers);
+    }
     if let Some(name) = host_name() {
         headers.insert(&FORWARDED_SERVER, name.clone());
     }
@@ -148,16 +175,17 @@ fn is_unset(headers: &HeaderMap, name: &HeaderName) -> bool {
 }
 
 /// The port in `Host`, else that of the scheme.
-fn port(headers: &HeaderMap, tls: bool) -> HeaderValue {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+fn port(headers: &HeaderMap, host: Option<&HeaderValue>, connection: &Connection) -> HeaderValue {
+    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
     let given = match host.rsplit_once(':') {
         // A colon inside brackets belongs to an address.
         Some((name, port)) if !port.is_empty() && (!name.contains(':') || name.ends_with(']')) => {
-            HeaderValue::from_str(port).ok()
+            connection.port(port)
         }
         _ => None,
     };
     given.unwrap_or_else(|| {
+        let tls = connection.tls.is_some();
         let scheme = headers.get(&FORWARDED_PROTO).map(HeaderValue::as_bytes);
         let secure = tls || matches!(scheme, Some(b"https" | b"wss"));
         HeaderValue::from_static(if secure { "443" } else { "80" })

@@ -7,12 +7,12 @@ use ::http::header::{ACCEPT, CONTENT_TYPE, UPGRADE};
 
 const GRPC_STATUS: &str = "grpc-status";
 
-/// What is spoken over HTTP.
+/// What is spoken over HTTP. Where the headers speak of several, the later one here counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Protocol {
     Http,
-    WebSocket,
     ServerSentEvents,
+    WebSocket,
     Grpc,
     GrpcWeb,
 }
@@ -20,28 +20,23 @@ pub(crate) enum Protocol {
 impl Protocol {
     /// By the headers of a request.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let begins = |name, prefix: &str| {
-            headers.get(name).is_some_and(|value| {
-                value
-                    .as_bytes()
-                    .get(..prefix.len())
-                    .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
-            })
-        };
-        if begins(CONTENT_TYPE, "application/grpc-web") {
-            Self::GrpcWeb
-        } else if begins(CONTENT_TYPE, "application/grpc") {
-            Self::Grpc
-        } else if headers
-            .get(UPGRADE)
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
-        {
-            Self::WebSocket
-        } else if begins(ACCEPT, "text/event-stream") {
-            Self::ServerSentEvents
-        } else {
-            Self::Http
+        let mut protocol = Self::Http;
+        for (name, value) in headers {
+            let value = value.as_bytes();
+            let found = if *name == CONTENT_TYPE && begins(value, b"application/grpc-web") {
+                Self::GrpcWeb
+            } else if *name == CONTENT_TYPE && begins(value, b"application/grpc") {
+                Self::Grpc
+            } else if *name == UPGRADE && value.eq_ignore_ascii_case(b"websocket") {
+                Self::WebSocket
+            } else if *name == ACCEPT && begins(value, b"text/event-stream") {
+                Self::ServerSentEvents
+            } else {
+                continue;
+            };
+            protocol = protocol.max(found);
         }
+        protocol
     }
 
     /// As the label has it.
@@ -62,6 +57,10 @@ impl Protocol {
             Self::Http | Self::WebSocket | Self::ServerSentEvents => false,
         }
     }
+}
+
+fn begins(value: &[u8], prefix: &[u8]) -> bool {
+    value.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 /// The gRPC code in a response's headers or trailers. Codes above 999 are nobody's.

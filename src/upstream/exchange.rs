@@ -6,6 +6,7 @@
 //! server that switches to another protocol than was asked for is answered 502, not 500.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::header::{CONTENT_LENGTH, HOST, UPGRADE};
 use ::http::request::Parts;
@@ -18,7 +19,7 @@ use super::connector::Scheme;
 use super::pool::{Lease, Pool, Want};
 use super::{BuildError, Transport, h1, h2, headers, tunnel};
 use crate::http::{
-    Body, Connection, Informational, KeepForwardedFor, OnUpgrade, ProxyError, Request, Response,
+    Body, Exchange, Informational, KeepForwardedFor, OnUpgrade, ProxyError, Request, Response,
     Upgraded,
 };
 
@@ -114,13 +115,13 @@ impl Server {
     /// A switch of protocols (101, or 2xx to CONNECT) goes on by itself once the client has got the response.
     pub(crate) async fn send(&self, request: Request) -> Result<Response, ProxyError> {
         let started = Instant::now();
-        let (parts, body, exchange) = request.into_parts();
+        let (mut parts, body, exchange) = request.into_parts();
         {
             let mut record = exchange.record();
             record.server_url = Some(self.url.clone());
             record.server_address = Some(self.address.clone());
         }
-        let result = self.forward(parts, body, &exchange.connection).await;
+        let result = self.forward(&mut parts, body, &exchange).await;
         let mut record = exchange.record();
         record.origin_status = match &result {
             Ok(response) => response.status().as_u16(),
@@ -133,10 +134,11 @@ impl Server {
 
     async fn forward(
         &self,
-        mut parts: Parts,
+        parts: &mut Parts,
         body: Body,
-        client: &Connection,
+        exchange: &Exchange,
     ) -> Result<Response, ProxyError> {
+        let client = &exchange.connection;
         let upgrade = headers::clean_request(&mut parts.headers)?;
         if parts.version == ::http::Version::HTTP_2 {
             headers::join_cookies(&mut parts.headers);
@@ -148,11 +150,12 @@ impl Server {
         if !self.pass_host_header {
             parts.headers.insert(HOST, self.host.clone());
         }
-        self.retarget(&mut parts)?;
+        self.retarget(parts)?;
         let connects = parts.method == Method::CONNECT;
         let leaves_http = connects || upgrade.is_some();
         let on_upgrade = if leaves_http { parts.extensions.remove::<OnUpgrade>() } else { None };
-        let answer = self.round_trip(parts, body, leaves_http).await?;
+        let answer =
+            self.round_trip(parts, body, leaves_http, exchange.informational.as_ref()).await?;
         let mut response = answer.response;
         let Some(upgraded) = answer.upgraded else {
             headers::clean_response(response.headers_mut());
@@ -198,11 +201,14 @@ impl Server {
     ///
     /// An idle connection that turns out to be closed is replaced once, where that cannot repeat the request: nothing
     /// was sent, or it is idempotent (RFC 9110, 9.2.2; as Go's transport) and its body is still whole.
+    ///
+    /// What is rare or large waits in a box of its own: this future is part of every request's.
     pub(super) async fn round_trip(
         &self,
-        mut parts: Parts,
+        parts: &mut Parts,
         mut body: Body,
         leaves_http: bool,
+        informational: Option<&Informational>,
     ) -> Result<Answer, ProxyError> {
         if !parts.headers.contains_key(HOST) {
             parts.headers.insert(HOST, self.host.clone());
@@ -211,28 +217,24 @@ impl Server {
         let mut want = if leaves_http { Want::Http1 } else { Want::Any };
         let mut reason = String::new();
         for _ in 0..ATTEMPTS {
-            let lease = self.pool.lease(want).await;
-            let lease = lease.map_err(|error| error.into_proxy_error(&self.address))?;
+            let lease = match self.pool.ready(want) {
+                Some(lease) => lease,
+                None => Box::pin(self.pool.lease(want))
+                    .await
+                    .map_err(|error| error.into_proxy_error(&self.address))?,
+            };
             match lease {
                 Lease::Http2(lease) => {
-                    let host = self.absolute(&mut parts)?;
-                    set_length(&mut parts, &body);
-                    let request = ::http::Request::from_parts(parts, body);
-                    match lease.send(request, head_timeout).await {
+                    let sent = Box::pin(self.multiplexed(lease, parts, body, head_timeout)).await?;
+                    match sent {
                         Ok(response) => return Ok(Answer { response, upgraded: None }),
-                        Err(h2::Failure::NotSent(request, why)) => {
-                            (parts, body) = request.into_parts();
-                            parts.headers.insert(HOST, host);
-                            reason = why;
-                        }
-                        Err(h2::Failure::Timeout) => return Err(self.late()),
-                        Err(h2::Failure::Broken(why)) => return Err(self.broken(why)),
+                        Err(unsent) => (body, reason) = unsent,
                     }
                 }
                 Lease::Http1(connection, home) => {
-                    let informational = parts.extensions.get::<Informational>().cloned();
+                    let informational = informational.cloned();
                     let extras = h1::Extras { body, informational, head_timeout };
-                    let sent = connection.send(&parts, extras, move |it| home.put_back(it)).await;
+                    let sent = connection.send(parts, extras, move |it| home.put_back(it)).await;
                     let failure = match sent {
                         Ok(h1::Answer::Response(response)) => {
                             return Ok(Answer { response, upgraded: None });
@@ -248,6 +250,30 @@ impl Server {
             }
         }
         Err(ProxyError::Connect { server: self.address.to_string(), reason })
+    }
+
+    /// Sends a request over HTTP/2; the body and the reason, where another connection has to be tried.
+    async fn multiplexed(
+        &self,
+        lease: h2::Lease,
+        parts: &mut Parts,
+        body: Body,
+        head_timeout: Option<Duration>,
+    ) -> Result<Result<Response, (Body, String)>, ProxyError> {
+        let host = self.absolute(parts)?;
+        set_length(parts, &body);
+        let head = std::mem::replace(parts, ::http::Request::new(()).into_parts().0);
+        match lease.send(::http::Request::from_parts(head, body), head_timeout).await {
+            Ok(response) => Ok(Ok(response)),
+            Err(h2::Failure::NotSent(request, why)) => {
+                let body;
+                (*parts, body) = request.into_parts();
+                parts.headers.insert(HOST, host);
+                Ok(Err((body, why)))
+            }
+            Err(h2::Failure::Timeout) => Err(self.late()),
+            Err(h2::Failure::Broken(why)) => Err(self.broken(why)),
+        }
     }
 
     /// The body of a request that may be sent again, and why it has to be.

@@ -70,7 +70,13 @@ impl Pool {
         Self { cells: (0..=cores::count()).map(cell).collect(), target, settings }
     }
 
-    /// A connection of the calling core: an idle one, a stream on a shared one, or a new one.
+    /// A connection of the calling core that is there already: an idle one, or a stream on a shared one.
+    pub(super) fn ready(&self, want: Want) -> Option<Lease> {
+        let home = self.local();
+        home.lock().take(want, Instant::now(), home)
+    }
+
+    /// As [`Self::ready`], or a new one.
     pub(super) async fn lease(&self, want: Want) -> Result<Lease, ConnectError> {
         let home = self.local();
         for _ in 0..SHARED_DIALS_MAX {

@@ -14,6 +14,10 @@ use super::chunked::may_be_trailer;
 use super::wire::Wire;
 use crate::clock;
 
+/// Room that is made for a head and a small body: a parked connection has no buffer, and this is one step to the size
+/// of a usual head, not many.
+pub(crate) const HEAD_WRITE: usize = 1024;
+
 /// How the body being written says where it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyEncoder {

@@ -23,6 +23,8 @@ pub(crate) struct Limits {
 const HEADERS_MAX: usize = 16 * 1024;
 /// Heads with more fields than this are parsed on the heap.
 const HEADERS_ON_STACK: usize = 100;
+/// A request gets so many fields on its way to a server: the map would grow again and again for them.
+const ADDED_FIELDS: usize = 8;
 /// Longest request target that can be represented.
 const TARGET_BYTES_MAX: usize = 65_000;
 
@@ -275,8 +277,13 @@ pub(crate) fn parse_length(value: &HeaderValue) -> Option<u64> {
     i64::try_from(length).is_ok().then_some(length)
 }
 
-fn collect(head: &Bytes, fields: &[Field]) -> Result<(HeaderMap, Facts), &'static str> {
-    let mut map = HeaderMap::try_with_capacity(fields.len())
+/// `room`: how many fields the map will get besides.
+fn collect(
+    head: &Bytes,
+    fields: &[Field],
+    room: usize,
+) -> Result<(HeaderMap, Facts), &'static str> {
+    let mut map = HeaderMap::try_with_capacity(fields.len() + room)
         .map_err(|_error| "the head has too many fields")?;
     let mut facts = Facts::default();
     for field in fields {
@@ -298,7 +305,7 @@ fn build_request(
     line: RequestLine,
     fields: &[Field],
 ) -> Result<RequestHead, Refusal> {
-    let (mut headers, facts) = collect(head, fields).map_err(bad)?;
+    let (mut headers, facts) = collect(head, fields, ADDED_FIELDS).map_err(bad)?;
     let framing = request_framing(&facts, &line)?;
     check_host(&headers, &facts, line.version)?;
     if facts.expect_other {
@@ -455,7 +462,7 @@ pub(crate) fn response(
         return Err(too_large);
     }
     let head = input.split_to(used).freeze();
-    let (mut headers, facts) = FIELDS.with_borrow(|fields| collect(&head, fields))?;
+    let (mut headers, facts) = FIELDS.with_borrow(|fields| collect(&head, fields, 0))?;
     let framing = response_framing(&mut headers, &facts, method, (status, version))?;
     let keep_alive = facts.keeps_alive(version)
         && framing != Framing::UntilClose

@@ -189,7 +189,7 @@ impl fmt::Debug for Incoming {
     }
 }
 
-/// Sends interim responses (1xx) to the client. Found in a request's extensions where the client understands them.
+/// Sends interim responses (1xx) to the client. An exchange has one where the client understands them.
 #[derive(Clone)]
 pub(crate) struct Informational {
     cell: Arc<Cell>,

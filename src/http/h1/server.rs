@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use super::encode::put_status_line;
 use super::framing::Decoder;
 use super::head::{self, Limits, Refusal, RequestHead};
-use super::incoming::Cell;
+use super::incoming::{Cell, Informational};
 use super::wire::Wire;
 use crate::http::upgrade::{self, Upgraded};
 use crate::http::{Body, Response};
@@ -68,7 +68,13 @@ impl Default for Settings {
 
 /// Answers requests. The future is dropped when the client goes away.
 pub(crate) trait Service {
-    fn call(&self, parts: Parts, body: Body) -> impl Future<Output = Response> + Send;
+    /// `interim` is present where the client understands interim responses.
+    fn call(
+        &self,
+        parts: Parts,
+        body: Body,
+        interim: Option<Informational>,
+    ) -> impl Future<Output = Response> + Send;
 }
 
 /// How a connection came to its end.

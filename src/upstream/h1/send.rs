@@ -10,7 +10,7 @@ use tokio::io::AsyncWrite;
 
 use super::Error;
 use crate::http::Body;
-use crate::http::h1::{BodyEncoder, Wire, put_field, put_length};
+use crate::http::h1::{BodyEncoder, HEAD_WRITE, Wire, put_field, put_length};
 
 /// What of a request is still to be sent.
 pub(super) struct Sending {
@@ -62,6 +62,7 @@ impl Sending {
     /// Puts the head: `Host` first, as Go does, then the others, then how the body is framed.
     pub(super) fn put_head<IO>(&self, wire: &mut Wire<IO>, parts: &Parts) {
         let out = wire.flat();
+        out.reserve(HEAD_WRITE);
         out.extend_from_slice(parts.method.as_str().as_bytes());
         out.push(b' ');
         let authority = parts.uri.authority().map(::http::uri::Authority::as_str);

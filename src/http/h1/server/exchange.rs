@@ -5,14 +5,16 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use http::request::Parts;
-use http::{Method, StatusCode, Version, header, response};
+use http::{HeaderValue, Method, StatusCode, Version, header, response};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{After, Connection, DISCARD_BYTES_MAX, DISCARD_TIME_MAX, Ended, Service};
-use crate::http::h1::encode::{BodyEncoder, put_date, put_field, put_length, put_status_line};
+use crate::http::h1::encode::{
+    BodyEncoder, HEAD_WRITE, put_date, put_field, put_length, put_status_line,
+};
 use crate::http::h1::framing::{Decoder, Framing};
 use crate::http::h1::head::{RequestHead, parse_length};
 use crate::http::h1::incoming::{Fault, Incoming, Informational};
@@ -31,6 +33,13 @@ struct Meta {
     keep_alive: bool,
 }
 
+/// What the handler gets.
+struct Call {
+    parts: Parts,
+    body: Body,
+    interim: Option<Informational>,
+}
+
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Has a request answered, and writes the answer.
     pub(super) async fn exchange<S: Service>(
@@ -39,9 +48,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         service: &S,
         drain: &CancellationToken,
     ) -> Result<After, Ended> {
-        let (parts, body, meta, upgrade) = self.begin(head);
+        let (Call { parts, body, interim }, meta, upgrade) = self.begin(head);
         let response = {
-            let mut call = pin!(service.call(parts, body));
+            let mut call = pin!(service.call(parts, body, interim));
             poll_fn(|cx| self.poll_response(cx, call.as_mut())).await?
         };
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -61,7 +70,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     /// Sets the connection to a new request, and makes what the handler gets.
-    fn begin(&mut self, head: RequestHead) -> (Parts, Body, Meta, Option<upgrade::Sender>) {
+    fn begin(&mut self, head: RequestHead) -> (Call, Meta, Option<upgrade::Sender>) {
         let RequestHead { mut parts, framing, keep_alive, expect_continue, upgrade } = head;
         let meta = Meta {
             version: parts.version,
@@ -83,15 +92,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let now = self.settings.write_timeout.map(|limit| (Instant::now(), limit));
         self.write_deadline = now.and_then(|(now, limit)| now.checked_add(limit));
         self.set_timer();
-        if modern {
-            parts.extensions.insert(Informational::new(self.cell.clone(), number));
-        }
+        let interim = modern.then(|| Informational::new(self.cell.clone(), number));
         let sender = (upgrade || meta.connect).then(|| {
             let (sender, on_upgrade) = upgrade::channel();
             parts.extensions.insert(on_upgrade);
             sender
         });
-        (parts, body, meta, sender)
+        (Call { parts, body, interim }, meta, sender)
     }
 
     /// The body, where it has come with the head or where there is none.
@@ -228,23 +235,24 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         self.head_put = true;
         let interim = self.cell.lock().close_interim();
         let (encoder, length) = body_encoder(parts, body, meta);
-        let keep_alive = meta.keep_alive
+        let mut keep_alive = meta.keep_alive
             && encoder != BodyEncoder::UntilClose
-            && !says_close(parts)
             && !drain.is_cancelled()
             && self.may_stay();
+        let mut dated = false;
         let out = self.wire.flat();
+        out.reserve(HEAD_WRITE);
         out.extend_from_slice(&interim);
         put_status_line(out, meta.version, parts.status);
         for (name, value) in &parts.headers {
-            let ours = *name == header::CONNECTION
-                || *name == header::CONTENT_LENGTH
-                || *name == header::TRANSFER_ENCODING;
-            if !ours {
+            if *name == header::CONNECTION {
+                keep_alive &= !says_close(value);
+            } else if *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING {
+                dated |= *name == header::DATE;
                 put_field(out, name, value.as_bytes());
             }
         }
-        if !parts.headers.contains_key(header::DATE) {
+        if !dated {
             put_date(out);
         }
         if let Some(length) = length {
@@ -399,25 +407,24 @@ fn bad_gateway() -> Response {
     response
 }
 
-fn says_close(parts: &response::Parts) -> bool {
-    parts.headers.get_all(header::CONNECTION).iter().any(|value| {
-        let mut options = value.as_bytes().split(|&byte| byte == b',');
-        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
-    })
+/// A line of `Connection`.
+fn says_close(value: &HeaderValue) -> bool {
+    let mut options = value.as_bytes().split(|&byte| byte == b',');
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
 /// How the body is written, and the `Content-Length` to write: RFC 9112, section 6.
 fn body_encoder(parts: &response::Parts, body: &Body, meta: &Meta) -> (BodyEncoder, Option<u64>) {
-    let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(parse_length);
+    let declared = || parts.headers.get(header::CONTENT_LENGTH).and_then(parse_length);
     let known = body.size_hint().exact();
     if parts.status == StatusCode::NO_CONTENT {
         return (BodyEncoder::Done, None);
     }
     if meta.head || parts.status == StatusCode::NOT_MODIFIED {
         // The length of what a GET would have given; an empty body here says nothing of it.
-        return (BodyEncoder::Done, declared.or(known.filter(|&length| length > 0)));
+        return (BodyEncoder::Done, declared().or(known.filter(|&length| length > 0)));
     }
-    match known.or(declared) {
+    match known.or_else(declared) {
         Some(0) => (BodyEncoder::Done, Some(0)),
         Some(length) => (BodyEncoder::Length(length), Some(length)),
         None if meta.version == Version::HTTP_10 => (BodyEncoder::UntilClose, None),

@@ -15,7 +15,7 @@ use http_body::Frame;
 struct Paths;
 
 impl Service for Paths {
-    async fn call(&self, mut parts: Parts, body: Body) -> Response {
+    async fn call(&self, mut parts: Parts, body: Body, interim: Option<Informational>) -> Response {
         let mut response = Response::new(Body::Empty);
         match parts.uri.path() {
             "/hello" => *response.body_mut() = Body::from("hello"),
@@ -54,7 +54,7 @@ impl Service for Paths {
                 *response.body_mut() = Body::stream(StreamBody::new(frames));
             }
             "/hints" => {
-                let informational = parts.extensions.remove::<Informational>().unwrap();
+                let informational = interim.unwrap();
                 let mut headers = HeaderMap::new();
                 headers.insert("link", HeaderValue::from_static("</a>"));
                 informational.send(StatusCode::EARLY_HINTS, &headers);
@@ -295,7 +295,7 @@ async fn an_absolute_target_replaces_the_host() {
 struct Never(Arc<AtomicUsize>);
 
 impl Service for Never {
-    async fn call(&self, _: Parts, _: Body) -> Response {
+    async fn call(&self, _: Parts, _: Body, _: Option<Informational>) -> Response {
         struct Count(Arc<AtomicUsize>);
         impl Drop for Count {
             fn drop(&mut self) {
@@ -385,10 +385,10 @@ async fn slow_requests_and_idle_connections_are_cut() {
 struct Elsewhere;
 
 impl Service for Elsewhere {
-    async fn call(&self, mut parts: Parts, body: Body) -> Response {
+    async fn call(&self, _: Parts, body: Body, interim: Option<Informational>) -> Response {
         let reading = tokio::task::spawn(body.collect());
         let all = reading.await.unwrap().unwrap().to_bytes();
-        let informational = parts.extensions.remove::<Informational>().unwrap();
+        let informational = interim.unwrap();
         drop(tokio::task::spawn(async move {
             tokio::task::yield_now().await;
             informational.send(StatusCode::EARLY_HINTS, &HeaderMap::new());
