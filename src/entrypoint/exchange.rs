@@ -28,7 +28,6 @@ pub(super) struct Ends {
 }
 
 /// Answers the requests of one connection.
-#[derive(Clone)]
 pub(super) struct Requests {
     entry: Arc<Entry>,
     connection: Arc<Connection>,
@@ -57,12 +56,14 @@ impl Requests {
     }
 
     /// Answers a request. Errors become responses here, and nowhere else.
-    pub(super) async fn exchange(
+    ///
+    /// What needs no waiting is done at once, so that the future holds no more than the chain's.
+    pub(super) fn exchange(
         &self,
         mut parts: Parts,
         body: Body,
         interim: Option<Informational>,
-    ) -> Response {
+    ) -> impl Future<Output = Response> + Send + use<> {
         let mut exchange = Exchange::new(self.connection.clone(), Instant::now());
         exchange.informational = interim;
         let exchange = Arc::new(exchange);
@@ -75,18 +76,25 @@ impl Requests {
         let body = observation.count_request(body);
         let prepared = self.entry.pipeline.prepare(&mut parts, &self.connection, self.trusted);
         observation.host(&parts.headers);
-        let result = match prepared.and_then(|()| self.route(&parts)) {
-            Ok(route) => {
-                observation.routed(&route);
-                run(&route, Request::new(parts, body, exchange)).await
-            }
-            Err(error) => Err(error),
-        };
-        let response = result.unwrap_or_else(|error| {
-            debug!(%error, side = ?error.side(), "request failed");
-            error.into_response()
+        let routed = prepared.and_then(|()| self.route(&parts)).map(|route| {
+            observation.routed(&route);
+            (route, Request::new(parts, body, exchange))
         });
-        observation.answered(response)
+        async move {
+            let result = match routed {
+                // A panic in the chain is an error of this request alone.
+                Ok((route, request)) => AssertUnwindSafe(route.handler.handle(request))
+                    .catch_unwind()
+                    .await
+                    .unwrap_or_else(|_panic| Err(panicked(&route))),
+                Err(error) => Err(error),
+            };
+            let response = result.unwrap_or_else(|error| {
+                debug!(%error, side = ?error.side(), "request failed");
+                error.into_response()
+            });
+            observation.answered(response)
+        }
     }
 
     /// The route in the plan that is in force now; the request keeps it to its end.
@@ -128,13 +136,9 @@ impl h1::Service for Requests {
     }
 }
 
-/// Runs the route's chain. A panic in it is an error of this request alone.
-async fn run(route: &Route, request: Request) -> Result<Response, ProxyError> {
-    let answer = AssertUnwindSafe(route.handler.handle(request)).catch_unwind().await;
-    answer.unwrap_or_else(|_panic| {
-        error!(router = %route.name, "a handler has panicked");
-        Err(ProxyError::Internal("a handler has panicked".to_owned()))
-    })
+fn panicked(route: &Route) -> ProxyError {
+    error!(router = %route.name, "a handler has panicked");
+    ProxyError::Internal("a handler has panicked".to_owned())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const CLIENT_CLOSED: u16 = 499;
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// A request that is observed. Its end is its drop: whatever ends the request, it is told once.
-pub(super) struct Observation(Option<Inner>);
+pub(super) struct Observation(Option<Box<Inner>>);
 
 struct Inner {
     observer: Arc<dyn Observer>,
@@ -48,22 +48,24 @@ impl Observation {
         exchange: &Arc<Exchange>,
         parts: &Parts,
     ) -> Self {
-        Self(observer.map(|observer| Inner {
-            observer: observer.clone(),
-            exchange: exchange.clone(),
-            method: parts.method.clone(),
-            uri: parts.uri.clone(),
-            version: parts.version,
-            host: None,
-            forwarded_for: None,
-            protocol: Protocol::of(&parts.headers),
-            grpc_status: None,
-            request_headers: observer.wants_headers().then(|| parts.headers.clone()),
-            response_headers: None,
-            status: 0,
-            response_bytes: 0,
-            observed,
-            internal: false,
+        Self(observer.map(|observer| {
+            Box::new(Inner {
+                observer: observer.clone(),
+                exchange: exchange.clone(),
+                method: parts.method.clone(),
+                uri: parts.uri.clone(),
+                version: parts.version,
+                host: None,
+                forwarded_for: None,
+                protocol: Protocol::of(&parts.headers),
+                grpc_status: None,
+                request_headers: observer.wants_headers().then(|| parts.headers.clone()),
+                response_headers: None,
+                status: 0,
+                response_bytes: 0,
+                observed,
+                internal: false,
+            })
         }))
     }
 

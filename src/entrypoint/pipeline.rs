@@ -153,7 +153,11 @@ fn check_host(headers: &HeaderMap) -> Result<(), ProxyError> {
 
 /// What may stand in a host, by Go's measure: RFC 3986's `reg-name`, addresses in brackets, a port. Not `@`.
 fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(&byte)
+    matches!(
+        byte,
+        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'!' | b'$'..=b'.' | b':' | b';' | b'=' | b'[' | b']'
+            | b'_' | b'~'
+    )
 }
 
 /// The path with unreserved characters decoded and the other codes in capitals; `None` where that is as it was.

@@ -235,10 +235,7 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let settings = requests.entry().h2.clone();
-    let service = move |parts, body| {
-        let requests = requests.clone();
-        async move { requests.exchange(parts, body, None).await }
-    };
+    let service = move |parts, body| requests.exchange(parts, body, None);
     Box::pin(h2::serve(io, settings, service, drain))
 }
 

@@ -10,9 +10,9 @@ mod incoming;
 mod server;
 mod wire;
 
-pub(crate) use encode::{BodyEncoder, HEAD_WRITE, put_field, put_length};
+pub(crate) use encode::{BodyEncoder, HEAD_WRITE, put_date, put_field, put_length};
 pub(crate) use framing::{DecodeError, Decoder};
-pub(crate) use head::{Limits, ResponseHead, response as parse_response};
+pub(crate) use head::{Limits, ResponseHead, parse_length, response as parse_response};
 pub(crate) use incoming::{Incoming, Informational};
 pub(crate) use server::{Service, Settings, serve};
 pub(crate) use wire::Wire;
