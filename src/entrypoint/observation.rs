@@ -118,7 +118,7 @@ impl Observation {
                 inner.response_bytes = bytes.len() as u64;
                 response
             }
-            Body::Client(_) | Body::Incoming(_) | Body::Stream(_) => {
+            Body::Client(_) | Body::Stream(_) => {
                 response.map(|body| Body::stream(CountedResponse { body, observation: self }))
             }
         }

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::h1;
 
@@ -23,8 +22,6 @@ pub(crate) enum Body {
     Full(Bytes),
     /// Comes from a client over HTTP/1.
     Client(h1::Incoming),
-    /// Comes from a client over hyper.
-    Incoming(Incoming),
     /// Anything else that streams.
     Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>),
 }
@@ -94,7 +91,6 @@ impl fmt::Debug for Body {
             Self::Empty => f.write_str("Empty"),
             Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
             Self::Client(body) => body.fmt(f),
-            Self::Incoming(_) => f.write_str("Incoming"),
             Self::Stream(_) => f.write_str("Stream"),
         }
     }
@@ -116,7 +112,6 @@ impl HttpBody for Body {
                 Poll::Ready(Some(Ok(Frame::data(all))))
             }
             Self::Client(body) => Pin::new(body).poll_frame(cx),
-            Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Stream(body) => body.as_mut().poll_frame(cx),
         }
     }
@@ -126,7 +121,6 @@ impl HttpBody for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Client(body) => body.is_end_stream(),
-            Self::Incoming(body) => body.is_end_stream(),
             Self::Stream(body) => body.is_end_stream(),
         }
     }
@@ -136,7 +130,6 @@ impl HttpBody for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Client(body) => body.size_hint(),
-            Self::Incoming(body) => body.size_hint(),
             Self::Stream(body) => body.size_hint(),
         }
     }

@@ -53,7 +53,7 @@ pub(super) async fn keep(mut body: Body, limit: usize) -> Result<Kept, BodyError
             return Ok(Kept::Whole(Whole { data: std::mem::take(data), trailers: None }));
         }
         Body::Full(_) => return Ok(Kept::TooLarge(body)),
-        Body::Client(_) | Body::Incoming(_) | Body::Stream(_) => {}
+        Body::Client(_) | Body::Stream(_) => {}
     }
     if body.size_hint().lower() > limit as u64 {
         return Ok(Kept::TooLarge(body));

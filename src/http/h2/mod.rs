@@ -15,7 +15,7 @@ mod tunnel;
 mod tests;
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -33,7 +33,7 @@ use tracing::debug;
 
 use self::stream::{Answering, End};
 use super::{Body, Response, upgrade};
-use crate::timer::{Timer, within};
+use crate::timer::Timer;
 
 /// What a client sends first.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -93,18 +93,17 @@ pub(crate) async fn serve<IO, S, F>(
     F: Future<Output = Response> + Send + 'static,
 {
     let mut drained = pin!(drain.cancelled());
-    let shaken = {
-        let shaking = within(settings.idle_timeout, builder(&settings).handshake::<_, Bytes>(io));
-        tokio::select! {
-            biased;
-            shaken = shaking => shaken,
-            () = drained.as_mut() => return,
-        }
+    let mut timer = Timer::default();
+    timer.set_after(settings.idle_timeout);
+    let shaken = tokio::select! {
+        biased;
+        shaken = builder(&settings).handshake::<_, Bytes>(io) => shaken,
+        () = drained.as_mut() => return,
+        () = poll_fn(|cx| timer.poll(cx)) => return debug!("HTTP/2 did not begin in time"),
     };
     let connection = match shaken {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return debug!(%error, "HTTP/2 did not begin"),
-        Err(_late) => return debug!("HTTP/2 did not begin in time"),
+        Ok(connection) => connection,
+        Err(error) => return debug!(%error, "HTTP/2 did not begin"),
     };
     let mut server = Server::new(connection, service, settings);
     let ended = poll_fn(|cx| {

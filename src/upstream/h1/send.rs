@@ -40,7 +40,7 @@ impl Sending {
         let again = match &body {
             Body::Empty => Some(Body::Empty),
             Body::Full(bytes) => Some(Body::Full(bytes.clone())),
-            Body::Client(_) | Body::Incoming(_) | Body::Stream(_) => None,
+            Body::Client(_) | Body::Stream(_) => None,
         };
         let held = encoder != BodyEncoder::Done
             && parts
