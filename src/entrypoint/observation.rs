@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use ::http::header::{HOST, HeaderMap, HeaderValue};
+use ::http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use ::http::request::Parts;
 use ::http::{Method, Uri, Version};
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use crate::plan::{Observed, Route};
 
 /// nginx's code for a client that went away.
 const CLIENT_CLOSED: u16 = 499;
-const FORWARDED_FOR: &str = "x-forwarded-for";
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// A request that is observed. Its end is its drop: whatever ends the request, it is told once.
 pub(super) struct Observation(Option<Box<Inner>>);
@@ -86,7 +86,7 @@ impl Observation {
     pub(super) fn host(&mut self, headers: &HeaderMap) {
         if let Some(inner) = &mut self.0 {
             inner.host = headers.get(HOST).cloned();
-            inner.forwarded_for = headers.get(FORWARDED_FOR).cloned();
+            inner.forwarded_for = headers.get(&FORWARDED_FOR).cloned();
         }
     }
 

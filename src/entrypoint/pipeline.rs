@@ -14,6 +14,9 @@ use super::options::{EncodedCharacters, Options, UnderscoreHeadersStrategy};
 use crate::http::forwarded::Forwarded;
 use crate::http::{Connection, ProxyError, path};
 
+/// `Host` and what says where a request comes from.
+const ADDED_FIELDS: usize = 8;
+
 /// The steps, with their options.
 #[derive(Debug)]
 pub(super) struct Pipeline {
@@ -44,6 +47,9 @@ impl Pipeline {
         connection: &Connection,
         trusted: bool,
     ) -> Result<(), ProxyError> {
+        // At once, while there is little to move. HTTP/1 has left room already.
+        let room = parts.headers.try_reserve(ADDED_FIELDS);
+        room.map_err(|_full| ProxyError::BadRequest("too many headers"))?;
         self.treat_underscores(&mut parts.headers)?;
         settle_host(parts)?;
         self.clean_target(&mut parts.uri)?;

@@ -25,6 +25,8 @@ const HEADERS_MAX: usize = 16 * 1024;
 const HEADERS_ON_STACK: usize = 100;
 /// A request gets so many fields on its way to a server: the map would grow again and again for them.
 const ADDED_FIELDS: usize = 8;
+/// And a response on its way back: `Date`, a cookie.
+const ADDED_TO_RESPONSES: usize = 2;
 /// Longest request target that can be represented.
 const TARGET_BYTES_MAX: usize = 65_000;
 
@@ -462,7 +464,8 @@ pub(crate) fn response(
         return Err(too_large);
     }
     let head = input.split_to(used).freeze();
-    let (mut headers, facts) = FIELDS.with_borrow(|fields| collect(&head, fields, 0))?;
+    let (mut headers, facts) =
+        FIELDS.with_borrow(|fields| collect(&head, fields, ADDED_TO_RESPONSES))?;
     let framing = response_framing(&mut headers, &facts, method, (status, version))?;
     let keep_alive = facts.keeps_alive(version)
         && framing != Framing::UntilClose

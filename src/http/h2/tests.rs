@@ -1,5 +1,7 @@
 //! A client of h2 against the server, over memory.
 
+#![expect(clippy::disallowed_methods, reason = "tasks end with the runtime of their test")]
+
 use std::sync::Mutex;
 
 use ::h2::client::{self, SendRequest};
