@@ -34,7 +34,8 @@ pub(crate) struct Options {
     pub(crate) max_version: String,
     /// Idle connections kept per server. Default: 0, which means 2; a negative number keeps none.
     ///
-    /// Differs: the limit is shared out evenly among the cores and rounded up, one per core at least.
+    /// Differs: the limit is shared out evenly among the cores and rounded up, one per core at least; those above it
+    /// are closed after a second and not at once, so that a burst finds the connections of the one before.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) max_idle_conns_per_host: i64,
     /// Time limits. Default: those of [`ForwardingTimeouts`].

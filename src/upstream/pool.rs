@@ -19,6 +19,11 @@ use crate::cores;
 
 /// Times that a request waits for a connection which others then have filled, before it makes one of its own.
 const SHARED_DIALS_MAX: usize = 4;
+/// A connection above the limit is closed once it has been idle for so long. At once would be too soon: requests that
+/// end together would close most of their connections, and those that follow would open them again.
+const SPARE: Duration = Duration::from_secs(1);
+/// Idle connections for however short a time, as a multiple of the limit.
+const SPARE_TIMES_MAX: usize = 16;
 
 /// What a transport says about its pools.
 #[derive(Debug, Clone)]
@@ -215,6 +220,8 @@ struct State {
     dial: Option<watch::Receiver<Dial>>,
     /// A task closes what expires.
     watched: bool,
+    /// A task closes what is above the limit.
+    trimmed: bool,
 }
 
 impl State {
@@ -225,6 +232,7 @@ impl State {
             speaks: None,
             dial: None,
             watched: false,
+            trimmed: false,
         }
     }
 
@@ -267,11 +275,38 @@ impl Cell {
 
     /// Takes back an HTTP/1 connection that is ready for another request.
     pub(super) fn put_back(self: &Arc<Self>, connection: Connection<Stream>) {
+        let mut state = self.lock();
+        let refused = state.http1.push(connection, Instant::now());
+        let (watched, trimmed) = (state.watched, state.trimmed || !state.http1.is_over());
+        drop(state);
         // One too many is closed, outside of the lock.
-        let refused = self.lock().http1.push(connection, Instant::now());
-        if refused.is_none() {
+        if refused.is_none() && !watched {
             self.watch_expiry();
         }
+        if !trimmed {
+            self.trim();
+        }
+    }
+
+    /// Has a task close what is above the limit, until nothing is.
+    fn trim(self: &Arc<Self>) {
+        if Handle::try_current().is_err() {
+            return;
+        }
+        self.lock().trimmed = true;
+        let cell = Arc::downgrade(self);
+        super::spawn(async move {
+            loop {
+                sleep_until(Instant::now() + SPARE).await;
+                let Some(cell) = cell.upgrade() else { return };
+                let mut state = cell.lock();
+                state.http1.trim(Instant::now());
+                if !state.http1.is_over() {
+                    state.trimmed = false;
+                    return;
+                }
+            }
+        });
     }
 
     /// Has a task close what expires, as long as there is something to close.
@@ -310,13 +345,24 @@ impl<C> Idle<C> {
         Self { entries: VecDeque::new(), max }
     }
 
-    /// Gives the connection back where there are enough.
+    /// Gives the connection back where there are more than enough.
     fn push(&mut self, connection: C, now: Instant) -> Option<C> {
-        if self.entries.len() >= self.max {
+        if self.entries.len() >= self.max.saturating_mul(SPARE_TIMES_MAX) {
             return Some(connection);
         }
         self.entries.push_back((connection, now));
         None
+    }
+
+    fn is_over(&self) -> bool {
+        self.entries.len() > self.max
+    }
+
+    /// Closes what is above the limit and was not used for a while.
+    fn trim(&mut self, now: Instant) {
+        while self.is_over() && self.oldest().is_some_and(|since| since + SPARE <= now) {
+            self.entries.pop_front();
+        }
     }
 
     /// The one used last, unless all have expired.
@@ -352,10 +398,28 @@ mod tests {
         let mut idle = Idle::new(2);
         assert_eq!(idle.push("a", now), None);
         assert_eq!(idle.push("b", now), None);
-        assert_eq!(idle.push("c", now), Some("c"));
         assert_eq!(idle.pop(now, Some(TIMEOUT)), Some("b"));
         assert_eq!(idle.pop(now, Some(TIMEOUT)), Some("a"));
         assert_eq!(idle.pop(now, Some(TIMEOUT)), None);
+    }
+
+    #[test]
+    fn what_is_above_the_limit_stays_for_a_moment_only() {
+        let start = Instant::now();
+        let mut idle = Idle::new(2);
+        for name in 0..4 {
+            assert_eq!(idle.push(name, start + SPARE * name), None);
+        }
+        idle.trim(start);
+        assert_eq!(idle.entries.len(), 4);
+        idle.trim(start + SPARE);
+        assert_eq!(idle.oldest(), Some(start + SPARE));
+        idle.trim(start + SPARE * 9);
+        assert_eq!(idle.entries.len(), 2, "not below the limit");
+        assert!(!idle.is_over());
+        let refused = (0..100).filter(|&name| idle.push(name, start).is_some()).count();
+        assert_eq!(refused, 100 + 2 - 2 * SPARE_TIMES_MAX);
+        assert_eq!(Idle::new(0).push("a", start), Some("a"), "none are kept at all");
     }
 
     #[test]
