@@ -359,6 +359,13 @@ impl MiddlewareLookup for Recorder<'_, '_> {
         self.note(Kind::Middleware, format!("{name}\0"), result.as_ref());
         result.map_err(middleware::BuildError::Other)
     }
+
+    fn service(&self, name: &str) -> Result<SharedHandler, middleware::BuildError> {
+        let name = qualify(name, self.provider);
+        let result = self.objects.service(&name);
+        self.note(Kind::Service, name, result.as_ref());
+        result.map(|service| service as SharedHandler).map_err(middleware::BuildError::Other)
+    }
 }
 
 /// An internal endpoint as a service.

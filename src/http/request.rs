@@ -28,6 +28,10 @@ impl Request {
         &self.parts.method
     }
 
+    pub(crate) fn set_method(&mut self, method: Method) {
+        self.parts.method = method;
+    }
+
     /// The request target. Its path is as it came or as middlewares rewrote it, still percent-encoded.
     pub(crate) fn uri(&self) -> &Uri {
         &self.parts.uri

@@ -40,7 +40,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::config::value::is_default;
-use crate::http::{Body, ProxyError, Request, Response};
+use crate::http::{Body, ProxyError, Request, Response, SharedHandler};
 
 pub(crate) use chain::{Chain, Next};
 
@@ -71,6 +71,8 @@ pub(crate) struct BuildContext<'a> {
 pub(crate) trait Lookup {
     /// A middleware, built.
     fn middleware(&self, name: &str) -> Result<Shared, BuildError>;
+    /// A service, built. It refuses circles.
+    fn service(&self, name: &str) -> Result<SharedHandler, BuildError>;
 }
 
 /// Why a middleware cannot be built. The router that uses it is disabled.

@@ -13,18 +13,28 @@ use crate::http::{
     Body, Connection, Exchange, Handler, ProxyError, Request, Response, SharedHandler, TlsSession,
 };
 
-/// Finds nothing.
-struct Nothing;
+/// Finds one service, named `pages`, or nothing.
+struct Known(Option<SharedHandler>);
 
-impl Lookup for Nothing {
+impl Lookup for Known {
     fn middleware(&self, name: &str) -> Result<Shared, BuildError> {
         Err(BuildError::Other(format!("middleware \"{name}\" does not exist")))
+    }
+
+    fn service(&self, name: &str) -> Result<SharedHandler, BuildError> {
+        let missing = || BuildError::Other(format!("the service \"{name}\" does not exist"));
+        self.0.clone().filter(|_| name == "pages").ok_or_else(missing)
     }
 }
 
 /// Builds a middleware named `test@file` that can refer to nothing.
 pub(crate) fn built(options: &dyn Build) -> Result<Shared, BuildError> {
-    options.build(&BuildContext { name: "test@file", lookup: &Nothing })
+    options.build(&BuildContext { name: "test@file", lookup: &Known(None) })
+}
+
+/// Builds a middleware that can refer to a service named `pages`.
+pub(crate) fn built_with(options: &dyn Build, pages: SharedHandler) -> Result<Shared, BuildError> {
+    options.build(&BuildContext { name: "test@file", lookup: &Known(Some(pages)) })
 }
 
 /// The text of the error that building gives.
