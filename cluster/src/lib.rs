@@ -8,6 +8,7 @@ mod backup;
 mod clock;
 mod codec;
 mod command;
+mod map;
 mod membership;
 mod metrics;
 mod peer;
@@ -36,6 +37,7 @@ pub use self::command::{
     COMMAND_BYTES_MAX, Command, Expected, Idempotency, Operation, PatchDocument, PutDocument,
     Reply, Restore, Revision,
 };
+pub use self::map::{Difference, Iter, Map};
 pub use self::membership::Error as MembershipError;
 pub use self::metrics::{Histogram, Metrics};
 use self::peer::Core;
@@ -184,7 +186,7 @@ impl Cluster {
         &self,
         provider: &str,
         revision: Revision,
-    ) -> Result<BTreeMap<String, Entry>, Compacted> {
+    ) -> Result<Map<String, Entry>, Compacted> {
         self.0.core.shared.read().state.document_at(provider, revision)
     }
 

@@ -29,7 +29,7 @@ const REACHABLE: Duration = Duration::from_secs(3);
 const EXCHANGE_INTERVAL: Duration = Duration::from_secs(1);
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Shortest time between two exchanges, however often what this peer reports changes.
-const EXCHANGE_PAUSE: Duration = Duration::from_millis(20);
+const EXCHANGE_PAUSE: Duration = Duration::from_millis(10);
 /// How often whoever waits for all peers looks whether one has become unreachable.
 const LOOK: Duration = Duration::from_millis(200);
 /// Wait before a proposal is tried again.

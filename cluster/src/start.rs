@@ -73,12 +73,19 @@ pub enum Error {
 
 fn config(options: &Options) -> Result<Config, Error> {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let election = ms(options.election_timeout);
+    let heartbeat = ms(options.heartbeat_interval);
+    if heartbeat >= ms(options.election_timeout) {
+        return Err(Error::Timing("an election must wait for longer than a heartbeat".to_owned()));
+    }
+    // A follower waits for the leader's lease, which is the longest timeout, and then for its own: together our
+    // option to a third more, so that two followers rarely begin at once.
+    let third = ms(options.election_timeout) / 3;
+    let shortest = third.max(heartbeat + 1);
     let config = Config {
         cluster_name: "pontoon".to_owned(),
-        heartbeat_interval: ms(options.heartbeat_interval),
-        election_timeout_min: election,
-        election_timeout_max: election.saturating_mul(2),
+        heartbeat_interval: heartbeat,
+        election_timeout_min: shortest,
+        election_timeout_max: third.saturating_mul(2).max(shortest + 1),
         install_snapshot_timeout: INSTALL_TIMEOUT_MS,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_threshold),
         snapshot_max_chunk_size: CHUNK_BYTES,

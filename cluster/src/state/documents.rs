@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::history::{Change, ChangeKind, KeyChange};
 use crate::command::{Expected, PatchDocument, PutDocument, Reply, Revision};
+use crate::map::Map;
 
 /// Longest provider name and entry key.
 const NAME_BYTES_MAX: usize = 1024;
@@ -31,7 +32,7 @@ pub struct Document {
     /// When it was last changed.
     pub revision: Revision,
     /// Entries by key, such as `http/routers/api`.
-    pub entries: BTreeMap<String, Entry>,
+    pub entries: Map<String, Entry>,
 }
 
 /// All documents as of one revision.

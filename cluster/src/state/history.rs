@@ -1,10 +1,11 @@
 //! What changed, when and by whom, with enough of the old content to go back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::documents::{Document, Entry};
 use crate::command::Revision;
+use crate::map::Map;
 
 /// Most changes kept.
 const CHANGES_MAX: usize = 1000;
@@ -111,7 +112,7 @@ impl History {
         provider: &str,
         document: Option<&Document>,
         revision: Revision,
-    ) -> Result<BTreeMap<String, Entry>, Compacted> {
+    ) -> Result<Map<String, Entry>, Compacted> {
         self.check(revision)?;
         let mut entries = document.map(|document| document.entries.clone()).unwrap_or_default();
         let later = self.changes.iter().rev().take_while(|change| change.revision > revision);

@@ -23,6 +23,7 @@ pub use self::history::{Change, ChangeKind, Compacted, KeyChange};
 use crate::command::{
     Command, Idempotency, Operation, Outcome, Proposal, PutDocument, Reply, Restore, Revision,
 };
+use crate::map::Map;
 
 /// Longest idempotency key and author.
 const KEY_BYTES_MAX: usize = 256;
@@ -181,7 +182,7 @@ impl State {
         &self,
         provider: &str,
         revision: Revision,
-    ) -> Result<BTreeMap<String, Entry>, Compacted> {
+    ) -> Result<Map<String, Entry>, Compacted> {
         let document = self.store.documents.get(provider).map(Arc::as_ref);
         self.history.document_at(provider, document, revision)
     }

@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+"""routers: what many routers cost in the real program: memory, a request, a change.
+
+Starts the program alone (file provider, a folder) and as three peers on loopback (write API), with a host for each
+router, and prints a table. Needs the standard library, gcc and wrk.
+
+    cargo build --release
+    python3 tests/bench/routers.py --program target/release/pontoon
+"""
+import argparse, json, os, re, subprocess, threading, time
+
+from peers import Backend, Client, Web, alone, cluster, percentile, table, until, workspace
+
+FILES = 1000
+
+
+def host(number):
+    return f"app-{number}.customers.example.com"
+
+
+def router(number, priority=0):
+    options = {"entryPoints": ["web"], "rule": f"Host(`{host(number)}`)", "service": "backend"}
+    if priority:
+        options["priority"] = priority
+    return options
+
+
+def service(port):
+    return {"loadBalancer": {"servers": [{"url": f"http://127.0.0.1:{port}"}]}}
+
+
+def write_folder(folder, count, port):
+    os.makedirs(folder, exist_ok=True)
+    files = min(FILES, count)
+    for file in range(files):
+        write_file(folder, file, range(file, count, files))
+    put(os.path.join(folder, "service.yml"), json.dumps({"http": {"services": {"backend": service(port)}}}))
+
+
+def write_file(folder, file, numbers, more=()):
+    lines = ["http:", "  routers:"]
+    for number in [*numbers, *more]:
+        lines += [f"    app-{number}:", f"      rule: Host(`{host(number)}`)",
+                  "      entryPoints: [web]", "      service: backend"]
+    put(os.path.join(folder, f"{file:06}.yml"), "\n".join(lines) + "\n")
+
+
+def put(path, text):
+    """As editors do: a new file in the place of the old one."""
+    with open(path + ".new", "w") as file:
+        file.write(text)
+    os.rename(path + ".new", path)
+
+
+def wrk(port, seconds, count, folder, connections=16):
+    """Requests for random hosts of `count`; requests a second and latencies."""
+    script = os.path.join(folder, f"hosts-{count}.lua")
+    with open(script, "w") as file:
+        file.write("request = function() return wrk.format('GET', '/b/100', {Host = 'app-' .. math.random(0, %d) .. "
+                   "'.customers.example.com'}) end\n" % (count - 1))
+    result = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script,
+                             f"http://127.0.0.1:{port}/"], capture_output=True, text=True, check=True).stdout
+    bad = re.search(r"Non-2xx.*: (\d+)", result)
+    if bad:
+        raise SystemExit(f"wrk: {bad.group(0)}")
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", result).group(1)), result
+
+
+def cost(peer, count, folder, rounds=3):
+    """CPU microseconds of the program a request, the lowest of some rounds."""
+    figures = []
+    for _ in range(rounds):
+        before = peer.cpu()
+        rate, result = wrk(peer.web, 3, count, folder)
+        done = int(re.search(r"(\d+) requests in", result).group(1))
+        figures.append((peer.cpu() - before) * 1e6 / done)
+    return min(figures)
+
+
+class Load:
+    """Steady requests in a process of its own, counted each 50 ms."""
+
+    def __init__(self, peer, count, folder):
+        self.peer, self.count, self.folder, self.stop = peer, count, folder, False
+        self.marks = []
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        web = Web(self.peer.web)
+        number = 0
+        while not self.stop:
+            number = (number * 16807 + 7) % self.count
+            begun = time.monotonic()
+            if web.status(host(number)) != 200:
+                raise SystemExit("a request under load was not answered with 200")
+            self.marks.append((begun, time.monotonic() - begun))
+
+    def end(self):
+        self.stop = True
+        self.thread.join()
+        return self.marks
+
+
+def seen_after(peer, name, expected, limit=20):
+    """Seconds from now until a request for the host is answered as expected."""
+    web, begun = Web(peer.web), time.monotonic()
+    until(lambda: web.status(name) == expected, limit, f"{name} to answer {expected}")
+    return time.monotonic() - begun
+
+
+def changed(change, peer, name, expected):
+    """Seconds from the start of a change until a request sees it."""
+    begun = time.monotonic()
+    change()
+    seen_after(peer, name, expected)
+    return time.monotonic() - begun
+
+
+def dip(peer, count, folder, change, rounds=3):
+    """Requests a second of wrk without and with a change each second."""
+    quiet, busy = [], []
+    for _ in range(rounds):
+        quiet.append(wrk(peer.web, 4, count, folder)[0])
+        stop = threading.Event()
+
+        def run():
+            number = 0
+            while not stop.wait(1.0):
+                number += 1
+                change(number)
+        thread = threading.Thread(target=run)
+        thread.start()
+        busy.append(wrk(peer.web, 4, count, folder)[0])
+        stop.set()
+        thread.join()
+    return max(busy) / max(quiet), max(quiet)
+
+
+def settled(peer, seconds=12):
+    """Resident bytes when freed pages have gone back."""
+    time.sleep(seconds)
+    return peer.resident()
+
+
+def run_alone(program, count, rows):
+    folder, clean = workspace()
+    backend = Backend(folder)
+    try:
+        few, many = os.path.join(folder, "few"), os.path.join(folder, "many")
+        write_folder(few, 10, backend.port)
+        write_folder(many, count, backend.port)
+        lines = "providers:\n  providersThrottleDuration: 100ms\n  file: {{ directory: {}, watch: true }}\n"
+        peer = alone(program, os.path.join(folder, "a"), lines.format(few))
+        peer.start()
+        seen_after(peer, host(0), 200)
+        small = cost(peer, 10, folder)
+        memory = settled(peer)
+        peer.end()
+        peer = alone(program, os.path.join(folder, "b"), lines.format(many))
+        begun = time.monotonic()
+        peer.start()
+        seen_after(peer, host(count - 1), 200, 120)
+        rows.append((f"alone, start with {count} routers in {FILES} files", f"{time.monotonic() - begun:.2f} s", ""))
+        grown = (settled(peer) - memory) / count
+        rows.append(("alone, memory a router", f"{grown:.0f} B", "≤ 1500 B"))
+        large = cost(peer, count, folder)
+        rows.append(("CPU a request, 10 routers", f"{small:.1f} µs", ""))
+        rows.append((f"CPU a request, {count} routers", f"{large:.1f} µs", "≤ 2 × that of 10"))
+        times = []
+        for number in range(5):
+            new = count + number
+            time.sleep(1)
+            change = lambda: write_file(many, number, range(number, count, FILES), [new])
+            times.append(changed(change, peer, host(new), 200))
+        rows.append(("alone, file written → request sees it, median", f"{percentile(times, .5) * 1e3:.0f} ms", "< 250 ms"))
+        rows.append(("alone, the same, longest", f"{max(times) * 1e3:.0f} ms", "< 250 ms"))
+        share, rate = dip(peer, count, folder, lambda n: write_file(
+            many, 20 + n, range(20 + n, count, FILES), [count + 100 + n]))
+        rows.append((f"alone, throughput with a change each second (of {rate:.0f}/s)", f"{share * 100:.0f} %", "no dip"))
+        after = (settled(peer) - memory) / count
+        rows.append(("alone, memory a router after the changes", f"{after:.0f} B", "≤ 1500 B"))
+        peer.end()
+    finally:
+        backend.end()
+        clean()
+
+
+def load_cluster(peer, count, port, chunk=10000):
+    status, body = peer.call("PATCH", "/api/config", {"http": {"services": {"backend": service(port)}}},
+                             "application/merge-patch+json")
+    assert status < 300, body
+    for start in range(0, count, chunk):
+        routers = {f"app-{n}": router(n) for n in range(start, min(count, start + chunk))}
+        status, body = Client(peer.api, 120).call("PATCH", "/api/config", {"http": {"routers": routers}},
+                                                  "application/merge-patch+json")
+        assert status < 300, (status, body[:500])
+
+
+def run_cluster(program, count, rows):
+    folder, clean = workspace()
+    backend = Backend(folder)
+    peers = []
+    try:
+        peers = cluster(program, folder)
+        load_cluster(peers[0], 10, backend.port)
+        for peer in peers:
+            seen_after(peer, host(0), 200)
+        memory = [settled(peer, 12 if peer is peers[0] else 0) for peer in peers]
+        begun = time.monotonic()
+        load_cluster(peers[0], count, backend.port)
+        for peer in peers:
+            seen_after(peer, host(count - 1), 200, 60)
+        rows.append((f"three peers, {count} routers written in parts", f"{time.monotonic() - begun:.1f} s", ""))
+        grown = max((settled(peer, 15 if peer is peers[0] else 0) - before) / count
+                    for peer, before in zip(peers, memory))
+        rows.append(("three peers, memory a router, largest", f"{grown:.0f} B", "≤ 1500 B"))
+        times, answers, others = [], [], []
+        clients = {peer.name: peer.client() for peer in peers}
+
+        def write(peer, number):
+            begun = time.monotonic()
+            status, body = clients[peer.name].call("PUT", f"/api/config/http/routers/app-{number}", router(number))
+            if status >= 300:
+                raise SystemExit(f"a write was answered {status}: {body[:300]}")
+            answers.append(time.monotonic() - begun)
+
+        for round in range(10):
+            peer, other = peers[round % 3], peers[(round + 1) % 3]
+            number = count + round
+            begun = time.monotonic()
+            times.append(changed(lambda: write(peer, number), peer, host(number), 200))
+            seen_after(other, host(number), 200)
+            others.append(time.monotonic() - begun)
+            time.sleep(0.3)
+        rows.append(("three peers, write answered, median", f"{percentile(answers, .5) * 1e3:.0f} ms", ""))
+        rows.append(("three peers, write → request at the peer asked sees it, median",
+                     f"{percentile(times, .5) * 1e3:.0f} ms", "< 250 ms"))
+        rows.append(("three peers, the same, longest", f"{max(times) * 1e3:.0f} ms", "< 250 ms"))
+        rows.append(("three peers, → request at another peer sees it, median",
+                     f"{percentile(others, .5) * 1e3:.0f} ms", ""))
+        share, rate = dip(peers[0], count, folder, lambda n: write(peers[0], count + 1000 + n))
+        rows.append((f"three peers, throughput with a change each second (of {rate:.0f}/s)",
+                     f"{share * 100:.0f} %", "no dip"))
+    finally:
+        for peer in peers:
+            peer.end()
+        backend.end()
+        clean()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", default="target/release/pontoon")
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--only", choices=["alone", "cluster"])
+    options = parser.parse_args()
+    program, rows = os.path.abspath(options.program), []
+    try:
+        if options.only != "cluster":
+            run_alone(program, options.count, rows)
+        if options.only != "alone":
+            run_cluster(program, options.count, rows)
+    finally:
+        table(rows)
+
+
+if __name__ == "__main__":
+    main()
