@@ -38,8 +38,11 @@ const DOCUMENT_BYTES_MAX: usize = 8 << 20;
 const BACKUP_BYTES_MAX: usize = 96 << 20;
 /// Longest wait for a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Writes at once; further ones are answered 429.
-const WRITES_MAX: usize = 16;
+/// Largest object.
+const OBJECT_BYTES_MAX: usize = 1 << 20;
+/// Bodies of writes at once, as large as they may be, in [`WRITE_UNIT`]; further writes are answered 429.
+const WRITE_UNITS: usize = 128;
+const WRITE_UNIT: usize = 1 << 20;
 /// Other calls at once.
 const READS_MAX: usize = 64;
 /// Watches at once.
@@ -102,7 +105,7 @@ impl Calls {
             return Err(Error::NoTokens);
         }
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        let (writes, reads) = (semaphore(WRITES_MAX), semaphore(READS_MAX));
+        let (writes, reads) = (semaphore(WRITE_UNITS), semaphore(READS_MAX));
         let watches = semaphore(WATCHES_MAX);
         Ok(Self(Arc::new(Inner { parts, tokens, writes, reads, watches })))
     }
@@ -122,11 +125,7 @@ impl Calls {
         let author = control.spawn_blocking(move || inner.authorise(&asked, &headers));
         let author = author.await.map_err(|_error| broken())??;
         let permit = self.0.permit(&call)?;
-        let limit = match call {
-            Call::Restore => BACKUP_BYTES_MAX,
-            _ => DOCUMENT_BYTES_MAX,
-        };
-        let body = gather(body, limit).await?;
+        let body = gather(body, body_bytes_max(&call)).await?;
         let head = Head { headers: parts.headers, query, author };
         let inner = self.0.clone();
         let work = control.spawn(async move { inner.answer(call, head, body, permit).await });
@@ -157,6 +156,14 @@ impl Handler for Calls {
 fn broken() -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the call was not carried to its end")
         .with("outcome", json!("unknown"))
+}
+
+fn body_bytes_max(call: &Call) -> usize {
+    match call {
+        Call::Restore => BACKUP_BYTES_MAX,
+        Call::PutObject(_) | Call::DeleteObject(_) => OBJECT_BYTES_MAX,
+        _ => DOCUMENT_BYTES_MAX,
+    }
 }
 
 async fn gather(body: Body, limit: usize) -> Result<Bytes, Problem> {
@@ -194,12 +201,13 @@ impl Inner {
     }
 
     fn permit(&self, call: &Call) -> Result<OwnedSemaphorePermit, Problem> {
-        let (semaphore, what) = match call {
-            Call::Watch => (&self.watches, "watches"),
-            _ if call.writes() => (&self.writes, "writes"),
-            _ => (&self.reads, "calls"),
+        let (semaphore, units, what) = match call {
+            Call::Watch => (&self.watches, 1, "watches"),
+            _ if call.writes() => (&self.writes, body_bytes_max(call) / WRITE_UNIT, "writes"),
+            _ => (&self.reads, 1, "calls"),
         };
-        semaphore.clone().try_acquire_owned().map_err(|_full| Problem::busy(what))
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        semaphore.clone().try_acquire_many_owned(units).map_err(|_full| Problem::busy(what))
     }
 
     async fn answer(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use percent_encoding::percent_decode_str;
-use pontoon_cluster::Entry;
+use pontoon_cluster::{Entry, Map as Entries};
 use serde_json::{Map, Value, json};
 
 use super::problem::{Mistake, Problem};
@@ -14,7 +14,7 @@ use crate::config::dynamic::Configuration;
 use crate::config::node::{self, Document, Format, Node};
 
 /// Entries by key, as the log holds them.
-pub(crate) type Stored = BTreeMap<String, Entry>;
+pub(crate) type Stored = Entries<String, Entry>;
 /// Entries by key, as a write wants them.
 pub(crate) type Wanted = BTreeMap<String, Bytes>;
 
@@ -291,15 +291,29 @@ impl Difference {
             deleted: stored.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect(),
             ..Self::default()
         };
+        difference.add(stored, wanted);
+        difference
+    }
+
+    /// What a write of some objects changes; all others stay.
+    pub(crate) fn of_objects(stored: &Stored, wanted: &Wanted, unwanted: &[String]) -> Self {
+        let mut difference = Self {
+            deleted: unwanted.iter().filter(|key| stored.contains_key(*key)).cloned().collect(),
+            ..Self::default()
+        };
+        difference.add(stored, wanted);
+        difference
+    }
+
+    fn add(&mut self, stored: &Stored, wanted: &Wanted) {
         for (key, bytes) in wanted {
             match stored.get(key) {
                 Some(entry) if entry.bytes == *bytes => continue,
                 Some(_) => {}
-                None => difference.created.push(key.clone()),
+                None => self.created.push(key.clone()),
             }
-            difference.set.insert(key.clone(), bytes.clone());
+            self.set.insert(key.clone(), bytes.clone());
         }
-        difference
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -29,11 +29,11 @@ const TRIES_MAX: usize = 8;
 const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// Which objects must be without mistakes.
-enum Strict {
+enum Strict<'a> {
     /// Those that the write changes.
     Changed,
-    /// Those, and all routers of the document.
-    Whole,
+    /// Those, and all routers of the document as it is wanted.
+    Whole(&'a Wanted),
     /// None: mistakes are warnings.
     Nothing,
 }
@@ -147,7 +147,7 @@ impl Inner {
         let wanted = document::decode(body, document::format(&head.headers)?)?;
         let expected = asked.condition.expected(now.revision)?;
         let wanted = document::keep_names(wanted, &now.entries);
-        let checked = self.checked(now, &wanted, &Strict::Whole).await?;
+        let checked = self.checked(Difference::new(&now.entries, &wanted), &Strict::Whole(&wanted)).await?;
         self.put(asked, (wanted, expected), checked).await
     }
 
@@ -182,7 +182,7 @@ impl Inner {
             check(asked.condition.expected(now.revision)?, now.revision)?;
             let wanted = document::patched(&now.entries, &patch)?;
             let wanted = document::keep_names(wanted, &now.entries);
-            let checked = self.checked(&now, &wanted, &Strict::Changed).await?;
+            let checked = self.checked(Difference::new(&now.entries, &wanted), &Strict::Changed).await?;
             if dry_run(asked.head) {
                 return Ok(Ended::Would(checked));
             }
@@ -207,9 +207,8 @@ impl Inner {
         let set = object.decode(asked.body, document::format(&asked.head.headers)?)?;
         let current = revision_of(&asked.now, object);
         let expected = asked.condition.expected(current)?;
-        let mut wanted = unchanged(&asked.now.entries);
-        wanted.extend(set.clone());
-        let checked = self.checked(&asked.now, &wanted, &Strict::Changed).await?;
+        let difference = Difference::of_objects(&asked.now.entries, &set, &[]);
+        let checked = self.checked(difference, &Strict::Changed).await?;
         if dry_run(asked.head) {
             check(expected, current)?;
             return Ok(Ended::Would(checked));
@@ -229,9 +228,9 @@ impl Inner {
         if current.0 == 0 && asked.idempotency.is_none() {
             return Err(missing(object));
         }
-        let mut wanted = unchanged(&asked.now.entries);
-        wanted.remove(&object.key);
-        let checked = self.checked(&asked.now, &wanted, &Strict::Changed).await?;
+        let unwanted = std::slice::from_ref(&object.key);
+        let difference = Difference::of_objects(&asked.now.entries, &Wanted::new(), unwanted);
+        let checked = self.checked(difference, &Strict::Changed).await?;
         if dry_run(asked.head) {
             check(expected, current)?;
             return Ok(Ended::Would(checked));
@@ -258,7 +257,7 @@ impl Inner {
             .document_at(PROVIDER, revision)
             .map_err(|compacted| watch::gone(compacted.floor))?;
         let wanted = unchanged(&then);
-        let checked = self.checked(&asked.now, &wanted, &Strict::Nothing).await?;
+        let checked = self.checked(Difference::new(&asked.now.entries, &wanted), &Strict::Nothing).await?;
         self.put(asked, (wanted, expected), checked).await
     }
 
@@ -300,13 +299,11 @@ impl Inner {
     /// What a write changes, if its objects will work.
     async fn checked(
         &self,
-        now: &Document,
-        wanted: &Wanted,
-        strict: &Strict,
+        difference: Difference,
+        strict: &Strict<'_>,
     ) -> Result<Checked, Problem> {
-        let difference = Difference::new(&now.entries, wanted);
         let mut keys: Vec<String> = difference.set.keys().cloned().collect();
-        if matches!(strict, Strict::Whole) {
+        if let Strict::Whole(wanted) = strict {
             let routers = wanted.keys().filter(|key| key.starts_with("http/routers/"));
             keys.extend(routers.filter(|key| !difference.set.contains_key(*key)).cloned());
         }
@@ -323,7 +320,7 @@ impl Inner {
             Strict::Nothing => verdict.warnings.extend(
                 verdict.faults.iter().map(|fault| format!("{}: {}", fault.key, fault.message)),
             ),
-            Strict::Changed | Strict::Whole => {
+            Strict::Changed | Strict::Whole(_) => {
                 let mistakes = mistakes(&verdict);
                 if !mistakes.is_empty() {
                     return Err(Problem::invalid(&mistakes));
