@@ -13,9 +13,23 @@ type Fields = Map<String, Value>;
 /// All objects of a kind, complete; `None` for a kind that does not exist.
 pub(super) fn all(report: &Report, protocol: &str, kind: &str) -> Option<Vec<Value>> {
     Some(match (protocol, kind) {
-        ("http", "routers") => routers(report.routers.iter(), true),
-        ("tcp", "routers") => routers(report.tcp_routers.iter(), true),
-        ("udp", "routers") => routers(report.udp_routers.iter(), false),
+        ("http", "routers") => {
+            let routers = report.routers.iter();
+            routers.map(|(name, one)| with_priority(http_router(name, one), name, one)).collect()
+        }
+        ("tcp", "routers") => {
+            let routers = report.tcp_routers.iter();
+            routers.map(|(name, one)| with_priority(stream_router(one), name, one)).collect()
+        }
+        ("udp", "routers") => {
+            let routers = report.udp_routers.iter();
+            let without = |name, one: &RouterReport<_>| {
+                let mut fields = stream_router(one);
+                fields.remove("priority");
+                complete(fields, name, "")
+            };
+            routers.map(|(name, one)| without(name, one)).collect()
+        }
         ("http", "services") => {
             let services = report.services.iter();
             services.map(|(name, one)| complete(service(one), name, &service_type(one))).collect()
@@ -41,16 +55,16 @@ pub(super) fn rawdata(report: &Report) -> Value {
             all.insert(key.to_owned(), Value::Object(map));
         }
     };
-    add("routers", raw(report.routers.iter().map(|(name, one)| (name, router(one)))));
+    add("routers", raw(report.routers.iter().map(|(name, one)| (name, http_router(name, one)))));
     add("middlewares", raw(report.middlewares.iter().map(|(name, one)| (name, object(one)))));
     add("services", raw(report.services.iter().map(|(name, one)| (name, service(one)))));
-    add("tcpRouters", raw(report.tcp_routers.iter().map(|(name, one)| (name, router(one)))));
+    add("tcpRouters", raw(report.tcp_routers.iter().map(|(name, one)| (name, stream_router(one)))));
     add(
         "tcpMiddlewares",
         raw(report.tcp_middlewares.iter().map(|(name, one)| (name, object(one)))),
     );
     add("tcpServices", raw(report.tcp_services.iter().map(|(name, one)| (name, object(one)))));
-    add("udpRouters", raw(report.udp_routers.iter().map(|(name, one)| (name, router(one)))));
+    add("udpRouters", raw(report.udp_routers.iter().map(|(name, one)| (name, stream_router(one)))));
     add("udpServices", raw(report.udp_services.iter().map(|(name, one)| (name, object(one)))));
     Value::Object(all)
 }
@@ -66,14 +80,22 @@ fn fields(options: &impl Serialize) -> Fields {
     }
 }
 
-fn router<O: Serialize>(report: &RouterReport<O>) -> Fields {
-    let mut fields = fields(&*report.options);
+fn http_router(name: &str, report: &RouterReport) -> Fields {
+    router(&report.in_force(name), report)
+}
+
+fn stream_router<O: Serialize>(report: &RouterReport<O>) -> Fields {
+    router(&*report.options, report)
+}
+
+fn router<O: Serialize>(options: &O, report: &RouterReport<O>) -> Fields {
+    let mut fields = fields(options);
     if report.priority != 0 {
         fields.insert("priority".to_owned(), json!(report.priority));
     }
     fields.insert("status".to_owned(), json!(report.status));
     if !report.using.is_empty() {
-        fields.insert("using".to_owned(), json!(report.using));
+        fields.insert("using".to_owned(), json!(*report.using));
     }
     if !report.errors.is_empty() {
         fields.insert("error".to_owned(), json!(report.errors));
@@ -81,27 +103,16 @@ fn router<O: Serialize>(report: &RouterReport<O>) -> Fields {
     fields
 }
 
-fn routers<'a, O: Serialize + 'a>(
-    all: impl Iterator<Item = (&'a Arc<str>, &'a Arc<RouterReport<O>>)>,
-    with_priority: bool,
-) -> Vec<Value> {
-    all.map(|(name, report)| {
-        let mut fields = router(report);
-        if with_priority {
-            fields.insert("priorityStr".to_owned(), json!(report.priority.to_string()));
-        } else {
-            fields.remove("priority");
-        }
-        complete(fields, name, "")
-    })
-    .collect()
+fn with_priority<O>(mut fields: Fields, name: &str, report: &RouterReport<O>) -> Value {
+    fields.insert("priorityStr".to_owned(), json!(report.priority.to_string()));
+    complete(fields, name, "")
 }
 
 fn object<O: Serialize>(report: &ObjectReport<O>) -> Fields {
     let mut fields = fields(&*report.options);
     fields.insert("status".to_owned(), json!(report.status));
     if !report.used_by.is_empty() {
-        fields.insert("usedBy".to_owned(), json!(report.used_by));
+        fields.insert("usedBy".to_owned(), json!(report.used_by.keys().collect::<Vec<_>>()));
     }
     if !report.errors.is_empty() {
         fields.insert("error".to_owned(), json!(report.errors));

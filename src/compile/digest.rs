@@ -2,24 +2,102 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::report::{Report, RouterReport};
+use super::report::{ObjectReport, Report};
 use super::routers::Kept;
 
-/// Hash of one router's report.
-pub(crate) fn of_router(name: &str, report: &RouterReport) -> [u64; 4] {
-    let mut hash = Sha256::new();
-    hash.update(name.as_bytes());
-    hash.update([0]);
+/// The sum of the hashes of all objects, which can be changed object by object.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub(crate) struct Sum([u64; 4]);
+
+impl Sum {
+    pub(crate) fn add_router(&mut self, router: &Kept) {
+        self.change(of_router(router), u64::wrapping_add);
+    }
+
+    pub(crate) fn remove_router(&mut self, router: &Kept) {
+        self.change(of_router(router), u64::wrapping_sub);
+    }
+
+    pub(crate) fn add_object<O: Serialize>(
+        &mut self,
+        name: &str,
+        object: Option<&ObjectReport<O>>,
+    ) {
+        self.change(object.and_then(|object| of_object(name, object)), u64::wrapping_add);
+    }
+
+    pub(crate) fn remove_object<O: Serialize>(
+        &mut self,
+        name: &str,
+        object: Option<&ObjectReport<O>>,
+    ) {
+        self.change(object.and_then(|object| of_object(name, object)), u64::wrapping_sub);
+    }
+
+    fn change(&mut self, hash: Option<[u64; 4]>, step: fn(u64, u64) -> u64) {
+        for (total, word) in self.0.iter_mut().zip(hash.unwrap_or_default()) {
+            *total = step(*total, word);
+        }
+    }
+
+    /// The digest of everything, in hex.
+    pub(crate) fn text(&self, report: &Report) -> Arc<str> {
+        let mut hash = Sha256::new();
+        for word in self.0 {
+            hash.update(word.to_le_bytes());
+        }
+        for problem in &report.problems {
+            hash.update(problem.as_bytes());
+            hash.update([0]);
+        }
+        crate::hex::lower(&hash.finalize()).into()
+    }
+}
+
+/// Internal objects follow from the startup configuration, which may differ between peers.
+fn counts(name: &str) -> bool {
+    !name.ends_with("@internal")
+}
+
+fn of_router(router: &Kept) -> Option<[u64; 4]> {
+    counts(&router.name).then_some(())?;
+    let report = &router.report;
+    let mut hash = start("router", &router.name);
     // Options serialise in the order of their fields, maps in the order of their keys.
     hash.update(serde_json::to_vec(&*report.options).unwrap_or_default());
+    if let Some(applied) = &report.applied {
+        hash.update(serde_json::to_vec(&applied.observability).unwrap_or_default());
+        for entry_point in applied.entry_points.iter() {
+            hash.update(entry_point.as_bytes());
+            hash.update([0]);
+        }
+    }
     hash.update(report.status.as_str());
     for text in report.using.iter().chain(&report.errors) {
         hash.update(text.as_bytes());
         hash.update([0]);
     }
-    words(&hash.finalize())
+    Some(words(&hash.finalize()))
+}
+
+fn of_object<O: Serialize>(name: &str, object: &ObjectReport<O>) -> Option<[u64; 4]> {
+    counts(name).then_some(())?;
+    let mut hash = start("object", name);
+    hash.update(serde_json::to_vec(&*object.options).unwrap_or_default());
+    hash.update(object.status.as_str());
+    Some(words(&hash.finalize()))
+}
+
+fn start(kind: &str, name: &str) -> Sha256 {
+    let mut hash = Sha256::new();
+    for text in [kind, name] {
+        hash.update(text.as_bytes());
+        hash.update([0]);
+    }
+    hash
 }
 
 fn words(hash: &[u8]) -> [u64; 4] {
@@ -28,41 +106,4 @@ fn words(hash: &[u8]) -> [u64; 4] {
         *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
     }
     words
-}
-
-/// The digest of everything: sums of the hashes of routers (kept with them), and a hash of the rest.
-pub(crate) fn of(report: &Report, routers: &[Arc<Kept>]) -> Arc<str> {
-    let mut sum = [0_u64; 4];
-    // Internal routers follow from the startup configuration, which may differ between peers.
-    for router in routers.iter().filter(|router| &*router.provider != "internal") {
-        for (total, word) in sum.iter_mut().zip(router.digest) {
-            *total = total.wrapping_add(word);
-        }
-    }
-    let mut hash = Sha256::new();
-    for word in sum {
-        hash.update(word.to_le_bytes());
-    }
-    let mut object = |name: &str, options: Vec<u8>, status: &str| {
-        if !name.ends_with("@internal") {
-            hash.update(name.as_bytes());
-            hash.update([0]);
-            hash.update(options);
-            hash.update(status);
-        }
-    };
-    for (name, service) in &report.services {
-        let options = serde_json::to_vec(&*service.object.options).unwrap_or_default();
-        object(name, options, service.object.status.as_str());
-    }
-    for (name, middleware) in &report.middlewares {
-        let options = serde_json::to_vec(&*middleware.options).unwrap_or_default();
-        object(name, options, middleware.status.as_str());
-    }
-    for problem in &report.problems {
-        hash.update(problem.as_bytes());
-        hash.update([0]);
-    }
-    let hash = hash.finalize();
-    crate::hex::lower(&hash).into()
 }

@@ -107,13 +107,14 @@ fn tls(router: &Kept) -> bool {
 fn candidates<'a>(compiled: &'a Compiled, settings: &Settings, name: &str) -> Vec<&'a Arc<Kept>> {
     let on_it = |router: &&Arc<Kept>| {
         let report = &router.report;
-        report.using.iter().chain(&report.options.entry_points).any(|using| using == name)
+        let asked = report.applied.iter().flat_map(|applied| applied.entry_points.iter());
+        report.using.iter().chain(asked).any(|using| using == name)
     };
     let place = |router: &Kept| {
         let provider = &*router.provider;
         settings.precedence.iter().position(|one| one == provider).unwrap_or(usize::MAX)
     };
-    let mut routers: Vec<_> = compiled.memory.routers.values().filter(on_it).collect();
+    let mut routers: Vec<_> = compiled.memory.routers.iter().filter(on_it).collect();
     routers.sort_by(|a, b| {
         b.report
             .priority

@@ -1,10 +1,14 @@
 //! Documents to plan: pure, incremental, one object's mistake disables that object alone.
 //!
 //! No I/O and no clock. An object whose options are unchanged is the *same* `Arc` in the next plan, so that its
-//! connections, health, counters and windows live on.
+//! connections, health, counters and windows live on. What a compilation costs goes by what has changed since the
+//! last one, not by what there is: everything is in maps that share what is the same, and only objects that changed,
+//! or that hold one that did, are looked at. The result is that of compiling all of it anew.
 
+mod change;
 mod digest;
 pub(crate) mod explain;
+mod intern;
 mod objects;
 mod report;
 mod routers;
@@ -73,53 +77,77 @@ pub(crate) struct Compiled {
     /// Health checks that must run while this plan is in force.
     pub(crate) checkers: Vec<Arc<Checker>>,
     /// Certificates that are served, for metrics and the API.
-    pub(crate) certificates: Vec<Arc<crate::tls::Pair>>,
+    pub(crate) certificates: Arc<[Arc<crate::tls::Pair>]>,
     memory: Arc<Memory>,
 }
 
 /// What has been built, to be kept as long as nothing changes.
 #[derive(Default)]
 struct Memory {
+    /// What it was built from, with that of the provider `internal`.
+    sources: Sources,
+    handlers: HashMap<String, SharedHandler>,
     objects: objects::Built,
-    tls: tls::Tls,
-    routers: HashMap<Arc<str>, Arc<routers::Kept>>,
+    tls: Arc<tls::Tls>,
+    routers: routers::All,
     tables: tables::Kept,
+    digest: digest::Sum,
 }
 
 /// Compiles `sources`.
 pub(crate) fn compile(sources: &Sources, settings: &Settings, previous: &Compiled) -> Compiled {
     let memory = &previous.memory;
-    let tls = tls::Tls::compile(sources, &memory.tls);
-    let objects = objects::Objects::new(sources, settings, &memory.objects);
+    let mut sources = sources.clone();
+    sources.insert(source::INTERNAL.into(), settings.internal.clone());
+    let changes = change::Changes::between(&memory.sources, &sources);
+    let tls = if changes.tls || memory.sources.is_empty() {
+        Arc::new(tls::Tls::compile(&sources, &memory.tls))
+    } else {
+        memory.tls.clone()
+    };
+    let dirty = memory.objects.dirty(&changes, (&memory.handlers, &settings.internal_services));
+    let objects = objects::Objects::new(&sources, settings, &memory.objects, &dirty);
+    let interner = intern::Interner::default();
     let routers = routers::compile(
-        &routers::Context { sources, settings, tls: &tls, objects: &objects },
+        &routers::Context { sources: &sources, settings, tls: &tls, objects: &objects, interner },
+        routers::affected(&changes, &dirty, (&tls, &memory.tls), memory),
         &memory.routers,
     );
-    let (built, service_errors, middleware_errors) = objects.finish();
-    let report = report::make(
-        &report::Input { sources, settings, routers: &routers, built: &built, tls: &tls },
-        &service_errors,
-        &middleware_errors,
-    );
-    let digest = digest::of(&report, &routers);
+    let (mut built, made) = objects.finish();
+    let mut touched = dirty;
+    touched.extend(made);
+    touched.extend(routers.touched());
+    built.note_users(&routers);
+    touched.extend(built.sweep(&touched));
+    let input = report::Input {
+        sources: &sources,
+        changes: &changes,
+        built: &built,
+        tls: &tls,
+        routers: &routers,
+        touched: &touched,
+    };
+    let (report, digest) = report::make(&input, &previous.report, &memory.digest);
+    let generation = previous.plan.generation + 1;
+    let same_tls = Arc::ptr_eq(&tls, &memory.tls);
     let (plan, tables) =
-        tables::make(&routers, settings, &tls, &memory.tables, previous.plan.generation + 1);
-    let mut checkers: Vec<Arc<Checker>> =
-        built.services().flat_map(|(_, service)| service.checkers()).collect();
-    checkers.sort_by_key(|checker| Arc::as_ptr(checker) as usize);
-    checkers.dedup_by(|a, b| Arc::ptr_eq(a, b));
-    let certificates = tls.pairs().cloned().collect();
+        tables::make(&routers, settings, (&tls, same_tls), &memory.tables, generation);
+    let certificates =
+        if same_tls { previous.certificates.clone() } else { tls.pairs().cloned().collect() };
     Compiled {
         plan: Arc::new(plan),
+        digest: digest.text(&report),
         report: Arc::new(report),
-        digest,
-        checkers,
+        checkers: built.checkers(),
         certificates,
         memory: Arc::new(Memory {
+            sources,
+            handlers: settings.internal_services.clone(),
             objects: built,
             tls,
-            routers: routers.into_iter().map(|router| (router.name.clone(), router)).collect(),
+            routers: routers.all,
             tables,
+            digest,
         }),
     }
 }

@@ -2,199 +2,369 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use pontoon_cluster::Map;
+
 use super::Settings;
+use super::change::{Changes, Key, Kind};
+use super::report::Users;
+use super::routers::{Kept, Outcome};
 use super::source::{Source, Sources, qualify, split};
 use crate::http::{Handler, ProxyError, Request, Response, SharedHandler};
 use crate::middleware::{self, BuildContext, Chain, Lookup as MiddlewareLookup, Shared};
 use crate::service::health::Checker;
 use crate::service::{self, Lookup as ServiceLookup, Service};
-use crate::upstream::{self, Transport};
+use crate::upstream::Transport;
 
 /// Middleware types that keep state of their own for each router that uses them, as in Traefik.
 const PER_ROUTER: [&str; 3] = ["circuitBreaker", "inFlightReq", "rateLimit"];
 /// How deep services and chains may refer to each other.
 const DEPTH_MAX: usize = 64;
 
-/// Says which object this is: two results are the same one if their addresses are.
-fn address<T: ?Sized>(object: &Arc<T>) -> usize {
-    Arc::as_ptr(object).cast::<()>() as usize
+/// What came of building an object, and of what: it stands while neither the options nor one of these changes.
+struct Record<T> {
+    needs: Arc<[Key]>,
+    result: Result<T, String>,
 }
 
-/// What an object was built with; with the same inputs it stays.
-struct Kept<O, T> {
-    options: Arc<O>,
-    dependencies: Vec<Dependency>,
-    object: T,
-}
-
-impl<O, T: Clone> Clone for Kept<O, T> {
+impl<T: Clone> Clone for Record<T> {
     fn clone(&self) -> Self {
-        Self {
-            options: self.options.clone(),
-            dependencies: self.dependencies.clone(),
-            object: self.object.clone(),
-        }
+        Self { needs: self.needs.clone(), result: self.result.clone() }
     }
 }
 
-/// Another object that one holds.
-#[derive(Clone)]
-struct Dependency {
-    kind: Kind,
-    name: String,
-    /// 0 where it could not be had.
-    address: usize,
-}
+/// Middlewares of one user, by name.
+type Own = BTreeMap<Arc<str>, Result<Shared, String>>;
 
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Service,
-    Middleware,
-    Transport,
-}
-
-/// All built objects of one compilation.
+/// All built objects, by qualified name.
 #[derive(Default, Clone)]
 pub(crate) struct Built {
-    services: HashMap<String, Kept<service::Options, Arc<dyn Service>>>,
-    middlewares: HashMap<String, Kept<middleware::Options, Shared>>,
-    transports: HashMap<String, Kept<upstream::Options, Arc<Transport>>>,
+    services: Map<Arc<str>, Record<Arc<dyn Service>>>,
+    /// `None` for a chain, which is passed as its parts, and for what each user has its own of.
+    middlewares: Map<Arc<str>, Record<Option<Shared>>>,
+    transports: Map<Arc<str>, Record<Arc<Transport>>>,
+    /// What each user has its own of, by user.
+    own: Map<Arc<str>, Arc<Own>>,
+    /// Routers that name an object, whether it exists or not.
+    users: Map<Key, Users>,
+    /// Health checks, by service.
+    checked: Map<Arc<str>, Arc<[Arc<Checker>]>>,
 }
 
 impl Built {
-    /// Services by qualified name.
-    pub(crate) fn services(&self) -> impl Iterator<Item = (&String, &Arc<dyn Service>)> {
-        self.services.iter().map(|(name, kept)| (name, &kept.object))
+    /// What must be built anew: what has changed, and what holds it.
+    pub(crate) fn dirty(
+        &self,
+        changes: &Changes,
+        (old, new): (&HashMap<String, SharedHandler>, &HashMap<String, SharedHandler>),
+    ) -> BTreeSet<Key> {
+        let mut dirty = changes.objects.clone();
+        for name in old.keys().chain(new.keys()) {
+            let same = match (old.get(name), new.get(name)) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                (None, _) | (_, None) => false,
+            };
+            if !same {
+                dirty.insert(Key::service(name.as_str()));
+            }
+        }
+        if dirty.is_empty() {
+            return dirty;
+        }
+        let mut holders: HashMap<&Key, Vec<Key>> = HashMap::new();
+        for (holder, needs) in self.all_needs() {
+            for need in needs {
+                holders.entry(need).or_default().push(holder.clone());
+            }
+        }
+        let mut open: Vec<Key> = dirty.iter().cloned().collect();
+        while let Some(key) = open.pop() {
+            for holder in holders.get(&key).into_iter().flatten() {
+                if dirty.insert(holder.clone()) {
+                    open.push(holder.clone());
+                }
+            }
+        }
+        dirty
+    }
+
+    fn all_needs(&self) -> impl Iterator<Item = (Key, &[Key])> {
+        let services = self.services.iter().map(|(name, one)| (Kind::Service, name, &*one.needs));
+        let middlewares =
+            self.middlewares.iter().map(|(name, one)| (Kind::Middleware, name, &*one.needs));
+        let all = services.chain(middlewares).filter(|(.., needs)| !needs.is_empty());
+        all.map(|(kind, name, needs)| (Key::new(kind, name.clone()), needs))
+    }
+
+    fn needs(&self, key: &Key) -> &[Key] {
+        let needs = match key.kind {
+            Kind::Service => self.services.get(&*key.name).map(|record| &record.needs),
+            Kind::Middleware => self.middlewares.get(&*key.name).map(|record| &record.needs),
+            Kind::Transport => None,
+        };
+        needs.map_or(&[], |needs| needs)
+    }
+
+    fn has(&self, key: &Key) -> bool {
+        match key.kind {
+            Kind::Service => self.services.contains_key(&*key.name),
+            Kind::Middleware => self.middlewares.contains_key(&*key.name),
+            Kind::Transport => self.transports.contains_key(&*key.name),
+        }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        match key.kind {
+            Kind::Service => {
+                self.services.remove(&*key.name);
+                self.checked.remove(&*key.name);
+            }
+            Kind::Middleware => drop(self.middlewares.remove(&*key.name)),
+            Kind::Transport => drop(self.transports.remove(&*key.name)),
+        }
+    }
+
+    /// Routers that name an object.
+    pub(crate) fn users(&self, key: &Key) -> Option<&Users> {
+        self.users.get(key)
+    }
+
+    /// Notes who uses what after routers have changed.
+    pub(crate) fn note_users(&mut self, routers: &Outcome) {
+        let mut edits: BTreeMap<Key, Edit<'_>> = BTreeMap::new();
+        for router in &routers.removed {
+            router.uses().for_each(|key| edits.entry(key).or_default().gone.push(&router.name));
+        }
+        for router in &routers.added {
+            router.uses().for_each(|key| edits.entry(key).or_default().new.push(&router.name));
+        }
+        for (key, Edit { gone, new }) in edits {
+            let mut users = self.users.get(&key).cloned().unwrap_or_default();
+            for name in gone {
+                users.remove(&**name);
+            }
+            if users.is_empty() {
+                users = new.into_iter().map(|name| (name.clone(), ())).collect();
+            } else {
+                users.extend(new.into_iter().map(|name| (name.clone(), ())));
+            }
+            if users.is_empty() {
+                self.users.remove(&key);
+            } else {
+                self.users.insert(key, users);
+            }
+        }
+    }
+
+    /// Lets go of what nothing uses any more, if one of `touched` is such; says what.
+    pub(crate) fn sweep(&mut self, touched: &BTreeSet<Key>) -> Vec<Key> {
+        let unused = |key: &&Key| !self.users.contains_key(*key) && self.has(key);
+        if !touched.iter().any(|key| unused(&key)) {
+            return Vec::new();
+        }
+        let mut live: HashSet<&Key> = HashSet::new();
+        let mut open: Vec<&Key> = self.users.keys().collect();
+        while let Some(key) = open.pop() {
+            if live.insert(key) {
+                open.extend(self.needs(key));
+            }
+        }
+        let keys = |kind| move |name: &Arc<str>| Key::new(kind, name.clone());
+        let all = (self.services.keys().map(keys(Kind::Service)))
+            .chain(self.middlewares.keys().map(keys(Kind::Middleware)))
+            .chain(self.transports.keys().map(keys(Kind::Transport)));
+        let dead: Vec<Key> = all.filter(|key| !live.contains(key)).collect();
+        for key in &dead {
+            self.forget(key);
+            if key.kind == Kind::Service {
+                self.own.remove(&*service_user(&key.name));
+            }
+        }
+        dead
+    }
+
+    /// A service, where a router has made it, and what is wrong with it.
+    pub(crate) fn service(&self, name: &str) -> (Option<Arc<dyn Service>>, Option<&str>) {
+        match self.services.get(name).map(|record| &record.result) {
+            Some(Ok(service)) => (Some(service.clone()), None),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, None),
+        }
+    }
+
+    /// What is wrong with a middleware.
+    pub(crate) fn middleware_error(&self, name: &str) -> Option<&str> {
+        let result = self.middlewares.get(name).map(|record| &record.result);
+        result.and_then(|result| result.as_ref().err()).map(String::as_str)
+    }
+
+    /// All health checks, each once.
+    pub(crate) fn checkers(&self) -> Vec<Arc<Checker>> {
+        let mut all: Vec<_> = self.checked.values().flat_map(|some| some.iter().cloned()).collect();
+        all.sort_by_key(|checker| Arc::as_ptr(checker) as usize);
+        all.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        all
     }
 }
 
-/// Results of one compilation by name, with the errors.
-type Results<T> = RefCell<HashMap<String, Result<T, String>>>;
+/// Routers that cease and begin to use an object.
+#[derive(Default)]
+struct Edit<'a> {
+    gone: Vec<&'a Arc<str>>,
+    new: Vec<&'a Arc<str>>,
+}
+
+/// A service as the user of middlewares; a router of the same name is another one.
+fn service_user(name: &str) -> String {
+    format!("service {name}")
+}
 
 /// Builds objects, each at most once.
 pub(crate) struct Objects<'a> {
     sources: &'a Sources,
     settings: &'a Settings,
     previous: &'a Built,
+    dirty: &'a BTreeSet<Key>,
     built: RefCell<Built>,
-    services: Results<Arc<dyn Service>>,
-    middlewares: Results<Shared>,
-    transports: Results<Arc<Transport>>,
+    /// What has been built in this compilation.
+    made: RefCell<Vec<Key>>,
+    /// Middlewares of users that are built anew.
+    own: RefCell<HashMap<Arc<str>, Own>>,
     /// Services that are being built, outermost first.
     stack: RefCell<Vec<String>>,
 }
 
 impl<'a> Objects<'a> {
-    pub(crate) fn new(sources: &'a Sources, settings: &'a Settings, previous: &'a Built) -> Self {
+    pub(crate) fn new(
+        sources: &'a Sources,
+        settings: &'a Settings,
+        previous: &'a Built,
+        dirty: &'a BTreeSet<Key>,
+    ) -> Self {
+        let mut built = previous.clone();
+        let mut own = HashMap::<Arc<str>, Own>::new();
+        for key in dirty {
+            built.forget(key);
+            if key.kind == Kind::Service {
+                own.insert(service_user(&key.name).into(), BTreeMap::new());
+            }
+        }
         Self {
             sources,
             settings,
             previous,
-            built: RefCell::default(),
-            services: RefCell::default(),
-            middlewares: RefCell::default(),
-            transports: RefCell::default(),
+            dirty,
+            built: RefCell::new(built),
+            made: RefCell::default(),
+            own: RefCell::new(own),
             stack: RefCell::default(),
         }
     }
 
-    /// What was built, and what went wrong with services and middlewares, by qualified name.
-    pub(crate) fn finish(self) -> (Built, HashMap<String, String>, HashMap<String, String>) {
-        let errors = |results: Vec<(String, Option<String>)>| {
-            results.into_iter().filter_map(|(name, error)| Some((name, error?))).collect()
-        };
-        let services =
-            self.services.into_inner().into_iter().map(|(name, result)| (name, result.err()));
-        let middlewares = self.middlewares.into_inner().into_iter().map(|(key, result)| {
-            let name = key.split('\0').next().unwrap_or_default().to_owned();
-            (name, result.err())
-        });
-        (self.built.into_inner(), errors(services.collect()), errors(middlewares.collect()))
+    /// What stands now, and what of it is new.
+    pub(crate) fn finish(self) -> (Built, Vec<Key>) {
+        let mut built = self.built.into_inner();
+        for (user, own) in self.own.into_inner() {
+            if own.is_empty() {
+                built.own.remove(&user);
+            } else {
+                built.own.insert(user, Arc::new(own));
+            }
+        }
+        (built, self.made.into_inner())
     }
 
     fn source(&self, provider: &str) -> Option<&'a Source> {
-        if provider == "internal" {
-            return Some(&self.settings.internal);
-        }
         self.sources.get(provider).map(|source| &**source)
+    }
+
+    fn middleware_options(&self, name: &str) -> Result<&'a Arc<middleware::Options>, String> {
+        let (short, provider) = split(name);
+        self.source(provider)
+            .and_then(|source| source.middlewares.get(short))
+            .ok_or_else(|| format!("middleware \"{name}\" does not exist"))
+    }
+
+    /// A user of middlewares is built anew, or gone: what was its own goes unless it is asked for again.
+    pub(crate) fn begin(&self, user: &Arc<str>) {
+        self.own.borrow_mut().insert(user.clone(), BTreeMap::new());
     }
 
     /// The service of a qualified name.
     pub(crate) fn service(&self, name: &str) -> Result<Arc<dyn Service>, String> {
-        if let Some(known) = self.services.borrow().get(name) {
-            return known.clone();
+        if let Some(known) = self.built.borrow().services.get(name) {
+            return known.result.clone();
         }
         {
             let stack = self.stack.borrow();
-            if stack.len() >= DEPTH_MAX || stack.iter().any(|open| open == name) {
+            let circle = stack.iter().position(|open| open == name);
+            if stack.len() >= DEPTH_MAX || circle.is_some() {
+                // The same of a circle is named, wherever it is entered.
+                let circle = stack.iter().skip(circle.unwrap_or(stack.len()));
+                let name = circle.map(String::as_str).min().unwrap_or(name);
                 return Err(format!(
                     "could not build service {name}: recursion detected in {name}"
                 ));
             }
         }
         self.stack.borrow_mut().push(name.to_owned());
-        let result = self.make_service(name);
+        let (result, needs) = self.make_service(name);
         self.stack.borrow_mut().pop();
-        self.services.borrow_mut().insert(name.to_owned(), result.clone());
+        let name: Arc<str> = name.into();
+        let checkers = result.as_ref().map(|service| service.checkers()).unwrap_or_default();
+        let mut built = self.built.borrow_mut();
+        if !checkers.is_empty() {
+            built.checked.insert(name.clone(), checkers.into());
+        }
+        self.made.borrow_mut().push(Key::service(name.clone()));
+        let record = Record { needs: needs.into(), result: result.clone() };
+        built.services.insert(name, record);
         result
     }
 
-    fn make_service(&self, name: &str) -> Result<Arc<dyn Service>, String> {
+    fn make_service(&self, name: &str) -> (Result<Arc<dyn Service>, String>, Vec<Key>) {
         if let Some(handler) = self.settings.internal_services.get(name) {
-            return Ok(Arc::new(Internal(handler.clone())));
+            return (Ok(Arc::new(Internal(handler.clone()))), Vec::new());
         }
         let (short, provider) = split(name);
-        let options = self
-            .source(provider)
-            .and_then(|source| source.services.get(short))
-            .ok_or_else(|| format!("the service \"{name}\" does not exist"))?;
-        let previous = self.previous.services.get(name);
-        if let Some(kept) = previous.filter(|kept| self.unchanged(kept, options)) {
-            self.built.borrow_mut().services.insert(name.to_owned(), kept.clone());
-            return Ok(kept.object.clone());
-        }
-        let lookup = Recorder { objects: self, provider, seen: RefCell::default() };
-        let before = previous.map(|kept| &kept.object);
-        let service =
-            service::build(options, name, &lookup, before).map_err(|error| error.to_string())?;
-        let mut chain = Vec::new();
-        for middleware in &options.middlewares {
-            chain.extend(self.chain(&qualify(middleware, provider), name)?);
-        }
-        let object: Arc<dyn Service> = if chain.is_empty() {
-            service
-        } else {
-            let handler: SharedHandler = service.clone();
-            Arc::new(Wrapped { chain: Chain::new(chain, handler), service })
+        let options = self.source(provider).and_then(|source| source.services.get(short));
+        let Some(options) = options else {
+            return (Err(format!("the service \"{name}\" does not exist")), Vec::new());
         };
-        let mut dependencies = lookup.seen.into_inner();
-        dependencies.extend(self.chain_dependencies(&options.middlewares, provider, name));
-        let kept = Kept { options: options.clone(), dependencies, object: object.clone() };
-        self.built.borrow_mut().services.insert(name.to_owned(), kept);
-        Ok(object)
-    }
-
-    /// True if nothing that the kept object was built from has changed.
-    fn unchanged<O, T>(&self, kept: &Kept<O, T>, options: &Arc<O>) -> bool {
-        Arc::ptr_eq(&kept.options, options)
-            && kept.dependencies.iter().all(|dependency| {
-                dependency.address != 0
-                    && self.address_of(dependency.kind, &dependency.name) == dependency.address
-            })
-    }
-
-    fn address_of(&self, kind: Kind, name: &str) -> usize {
-        match kind {
-            Kind::Service => self.service(name).as_ref().map_or(0, address),
-            Kind::Transport => self.transport(name).as_ref().map_or(0, address),
-            Kind::Middleware => {
-                let (middleware, user) = name.split_once('\0').unwrap_or((name, ""));
-                self.one(middleware, user).as_ref().map_or(0, address)
+        let user: Arc<str> = service_user(name).into();
+        self.begin(&user);
+        let lookup = Recorder { objects: self, provider, seen: RefCell::default() };
+        let before = self.previous.services.get(name);
+        let before = before.and_then(|record| record.result.as_ref().ok());
+        let mut result =
+            service::build(options, name, &lookup, before).map_err(|error| error.to_string());
+        let mut needs = lookup.seen.into_inner();
+        if let Ok(service) = &result
+            && !options.middlewares.is_empty()
+        {
+            let mut chain = Vec::new();
+            let mut failed = None;
+            for middleware in &options.middlewares {
+                let middleware = qualify(middleware, provider);
+                needs.push(Key::middleware(middleware.as_str()));
+                match self.chain(&middleware, &user) {
+                    Ok(some) => chain.extend(some),
+                    Err(error) => failed = failed.or(Some(error)),
+                }
             }
+            result = match failed {
+                Some(error) => Err(error),
+                None if chain.is_empty() => Ok(service.clone()),
+                None => {
+                    let handler: SharedHandler = service.clone();
+                    let chain = Chain::new(chain, handler);
+                    Ok(Arc::new(Wrapped { chain, service: service.clone() }))
+                }
+            };
         }
+        (result, needs)
     }
 
     /// The transport of a qualified name.
@@ -202,56 +372,26 @@ impl<'a> Objects<'a> {
         if name == "default@internal" {
             return Ok(self.settings.default_transport.clone());
         }
-        if let Some(known) = self.transports.borrow().get(name) {
-            return known.clone();
+        if let Some(known) = self.built.borrow().transports.get(name) {
+            return known.result.clone();
         }
-        let result = self.make_transport(name);
-        self.transports.borrow_mut().insert(name.to_owned(), result.clone());
+        let (short, provider) = split(name);
+        let options = self.source(provider).and_then(|source| source.transports.get(short));
+        let result = match options {
+            Some(options) => Transport::build(options)
+                .map_err(|error| format!("servers transport {name}: {error}")),
+            None => Err(format!("servers transport not found {name}")),
+        };
+        let record = Record { needs: Arc::new([]), result: result.clone() };
+        self.built.borrow_mut().transports.insert(name.into(), record);
         result
     }
 
-    fn make_transport(&self, name: &str) -> Result<Arc<Transport>, String> {
-        let (short, provider) = split(name);
-        let options = self
-            .source(provider)
-            .and_then(|source| source.transports.get(short))
-            .ok_or_else(|| format!("servers transport not found {name}"))?;
-        let kept = self.previous.transports.get(name);
-        let kept = if let Some(kept) = kept.filter(|kept| Arc::ptr_eq(&kept.options, options)) {
-            kept.clone()
-        } else {
-            let object = Transport::build(options)
-                .map_err(|error| format!("servers transport {name}: {error}"))?;
-            Kept { options: options.clone(), dependencies: Vec::new(), object }
-        };
-        let object = kept.object.clone();
-        self.built.borrow_mut().transports.insert(name.to_owned(), kept);
-        Ok(object)
-    }
-
     /// The middlewares that a qualified name stands for, chains expanded, for `user` (a router or a service).
-    pub(crate) fn chain(&self, name: &str, user: &str) -> Result<Vec<Shared>, String> {
+    pub(crate) fn chain(&self, name: &str, user: &Arc<str>) -> Result<Vec<Shared>, String> {
         let mut names = Vec::new();
         self.expand(name, &mut names, 0)?;
         names.iter().map(|name| self.one(name, user)).collect()
-    }
-
-    fn chain_dependencies(&self, names: &[String], provider: &str, user: &str) -> Vec<Dependency> {
-        let mut expanded = Vec::new();
-        for name in names {
-            // What cannot be expanded could not be built either.
-            if self.expand(&qualify(name, provider), &mut expanded, 0).is_err() {
-                return Vec::new();
-            }
-        }
-        let keyed = expanded.into_iter().map(|name| format!("{name}\0{user}"));
-        keyed
-            .map(|name| Dependency {
-                kind: Kind::Middleware,
-                address: self.address_of(Kind::Middleware, &name),
-                name,
-            })
-            .collect()
     }
 
     fn expand(&self, name: &str, names: &mut Vec<String>, depth: usize) -> Result<(), String> {
@@ -260,17 +400,17 @@ impl<'a> Objects<'a> {
                 "could not instantiate middleware {name}: recursion detected in {name}"
             ));
         }
-        let (short, provider) = split(name);
-        let options = self
-            .source(provider)
-            .and_then(|source| source.middlewares.get(short))
-            .ok_or_else(|| format!("middleware \"{name}\" does not exist"))?;
+        let (_, provider) = split(name);
+        let options = self.middleware_options(name)?;
         match &options.chain {
             Some(chain) if options.kinds().len() == 1 => {
-                for inner in &chain.middlewares {
-                    self.expand(&qualify(inner, provider), names, depth + 1)?;
+                let inner: Vec<String> =
+                    chain.middlewares.iter().map(|inner| qualify(inner, provider)).collect();
+                if !self.built.borrow().middlewares.contains_key(name) {
+                    let needs = inner.iter().map(|name| Key::middleware(name.as_str()));
+                    self.keep_middleware(name, needs.collect(), Ok(None));
                 }
-                Ok(())
+                inner.iter().try_for_each(|inner| self.expand(inner, names, depth + 1))
             }
             _ => {
                 names.push(name.to_owned());
@@ -279,85 +419,115 @@ impl<'a> Objects<'a> {
         }
     }
 
+    fn keep_middleware(&self, name: &str, needs: Vec<Key>, result: Result<Option<Shared>, String>) {
+        let record = Record { needs: needs.into(), result };
+        self.made.borrow_mut().push(Key::middleware(name));
+        self.built.borrow_mut().middlewares.insert(name.into(), record);
+    }
+
     /// One middleware that is no chain.
-    fn one(&self, name: &str, user: &str) -> Result<Shared, String> {
-        let (short, provider) = split(name);
-        let options = self
-            .source(provider)
-            .and_then(|source| source.middlewares.get(short))
-            .ok_or_else(|| format!("middleware \"{name}\" does not exist"))?;
-        let per_router = options.kinds().iter().any(|kind| PER_ROUTER.contains(kind));
-        let key = if per_router { format!("{name}\0{user}") } else { name.to_owned() };
-        if let Some(known) = self.middlewares.borrow().get(&key) {
-            return known.clone();
+    fn one(&self, name: &str, user: &Arc<str>) -> Result<Shared, String> {
+        let options = self.middleware_options(name)?;
+        if options.kinds().iter().any(|kind| PER_ROUTER.contains(kind)) {
+            return self.own(name, user, options);
         }
-        let result = self.make_middleware(name, &key, options);
-        self.middlewares.borrow_mut().insert(key, result.clone());
+        if let Some(known) = self.built.borrow().middlewares.get(name)
+            && let Some(result) = known.result.clone().transpose()
+        {
+            return result;
+        }
+        let (result, needs) = self.make_middleware(name, options);
+        self.keep_middleware(name, needs, result.clone().map(Some));
+        result
+    }
+
+    /// A middleware that each user has its own of.
+    fn own(
+        &self,
+        name: &str,
+        user: &Arc<str>,
+        options: &middleware::Options,
+    ) -> Result<Shared, String> {
+        let own = |all: &HashMap<Arc<str>, Own>| all.get(user)?.get(name).cloned();
+        if let Some(known) = own(&self.own.borrow()) {
+            return known;
+        }
+        let clean = !self.dirty.contains(&Key::middleware(name));
+        let kept = self.previous.own.get(&**user).and_then(|own| own.get(name));
+        let result = if let Some(kept) = kept.filter(|_| clean) {
+            kept.clone()
+        } else {
+            let (result, needs) = self.make_middleware(name, options);
+            let known = self.built.borrow().middlewares.contains_key(name);
+            if !known {
+                self.keep_middleware(name, needs, result.clone().map(|_| None));
+            }
+            result
+        };
+        let mut all = self.own.borrow_mut();
+        all.entry(user.clone()).or_default().insert(name.into(), result.clone());
         result
     }
 
     fn make_middleware(
         &self,
         name: &str,
-        key: &str,
-        options: &Arc<middleware::Options>,
-    ) -> Result<Shared, String> {
+        options: &middleware::Options,
+    ) -> (Result<Shared, String>, Vec<Key>) {
         let (_, provider) = split(name);
-        let kept = self.previous.middlewares.get(key);
-        if let Some(kept) = kept.filter(|kept| self.unchanged(kept, options)) {
-            self.built.borrow_mut().middlewares.insert(key.to_owned(), kept.clone());
-            return Ok(kept.object.clone());
-        }
         let lookup = Recorder { objects: self, provider, seen: RefCell::default() };
-        let object = options
-            .build(&BuildContext { name, lookup: &lookup })
-            .map_err(|error| error.to_string())?;
-        let dependencies = lookup.seen.into_inner();
-        let kept = Kept { options: options.clone(), dependencies, object: object.clone() };
-        self.built.borrow_mut().middlewares.insert(key.to_owned(), kept);
-        Ok(object)
+        let result = options.build(&BuildContext { name, lookup: &lookup });
+        (result.map_err(|error| error.to_string()), lookup.seen.into_inner())
     }
 }
 
-/// Looks up for one object and notes what it was given.
+impl Kept {
+    /// What it names.
+    pub(crate) fn uses(&self) -> impl Iterator<Item = Key> {
+        let options = &self.report.options;
+        let service = Some(&options.service).filter(|service| !service.is_empty());
+        let service = service.map(|service| Key::service(qualify(service, &self.provider)));
+        let middlewares = options.middlewares.iter();
+        let middlewares = middlewares.map(|name| Key::middleware(qualify(name, &self.provider)));
+        service.into_iter().chain(middlewares)
+    }
+}
+
+/// Looks up for one object and notes what it asked for.
 struct Recorder<'a, 'b> {
     objects: &'b Objects<'a>,
     provider: &'b str,
-    seen: RefCell<Vec<Dependency>>,
+    seen: RefCell<Vec<Key>>,
 }
 
 impl Recorder<'_, '_> {
-    fn note<T: ?Sized>(&self, kind: Kind, name: String, result: Result<&Arc<T>, &String>) {
-        let address = result.map_or(0, address);
-        self.seen.borrow_mut().push(Dependency { kind, name, address });
+    fn note(&self, kind: Kind, name: &str) {
+        self.seen.borrow_mut().push(Key::new(kind, name));
     }
 }
 
 impl ServiceLookup for Recorder<'_, '_> {
     fn service(&self, name: &str) -> Result<Arc<dyn Service>, service::BuildError> {
         let name = qualify(name, self.provider);
-        let result = self.objects.service(&name);
-        self.note(Kind::Service, name, result.as_ref());
-        result.map_err(service::BuildError::Other)
+        self.note(Kind::Service, &name);
+        self.objects.service(&name).map_err(service::BuildError::Other)
     }
 
     fn transport(&self, name: &str) -> Result<Arc<Transport>, service::BuildError> {
-        let name = match name {
-            "" => "default@internal".to_owned(),
-            name => qualify(name, self.provider),
-        };
-        let result = self.objects.transport(&name);
-        self.note(Kind::Transport, name, result.as_ref());
-        result.map_err(service::BuildError::Other)
+        if name.is_empty() {
+            return Ok(self.objects.settings.default_transport.clone());
+        }
+        let name = qualify(name, self.provider);
+        self.note(Kind::Transport, &name);
+        self.objects.transport(&name).map_err(service::BuildError::Other)
     }
 }
 
 impl MiddlewareLookup for Recorder<'_, '_> {
     fn middleware(&self, name: &str) -> Result<Shared, middleware::BuildError> {
         let name = qualify(name, self.provider);
-        let result = self.objects.one(&name, "");
-        self.note(Kind::Middleware, format!("{name}\0"), result.as_ref());
-        result.map_err(middleware::BuildError::Other)
+        self.note(Kind::Middleware, &name);
+        self.objects.one(&name, &"".into()).map_err(middleware::BuildError::Other)
     }
 
     fn service(&self, name: &str) -> Result<SharedHandler, middleware::BuildError> {

@@ -1,15 +1,18 @@
 //! What became of each object: status, errors, who uses it. The API shows it; the digest of the plan is made of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use pontoon_cluster::Map;
 use serde::{Serialize, Serializer};
 
-use super::Settings;
+use super::change::{Changes, Key, Kind, Name};
+use super::digest::Sum;
 use super::objects::Built;
-use super::routers::Kept;
-use super::source::{Source, Sources, qualify};
-use super::tls::Tls;
+use super::routers::Outcome;
+use super::source::{Objects, Source, Sources, qualify, split};
+use super::tls::{DEFAULT, Tls};
+use crate::router::options::Observability;
 use crate::{middleware, router, service, tcp, udp};
 
 /// Traefik's status of an object (api.md §3).
@@ -38,16 +41,48 @@ impl Serialize for Status {
     }
 }
 
+/// Names of routers.
+pub(crate) type Users = Map<Arc<str>, ()>;
+
 /// What became of a router.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RouterReport<O = router::Options> {
-    /// As in force: entry points resolved, names of middlewares qualified, the model of the entry point applied.
+    /// As written, or with what the entry point's model adds.
     pub(crate) options: Arc<O>,
+    /// Of HTTP routers.
+    pub(crate) applied: Option<Arc<Applied>>,
     pub(crate) status: Status,
     /// Entry points on which it listens.
-    pub(crate) using: Vec<String>,
+    pub(crate) using: Arc<[String]>,
     pub(crate) errors: Vec<String>,
     pub(crate) priority: i64,
+}
+
+/// What is in force for a router and does not stand in its options. Many routers have it alike.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Applied {
+    pub(crate) entry_points: Arc<[String]>,
+    pub(crate) observability: Observability,
+}
+
+impl RouterReport {
+    /// The options as in force: entry points and observability resolved, names of middlewares qualified. `name` is the
+    /// router's, qualified.
+    pub(crate) fn in_force(&self, name: &str) -> router::Options {
+        let mut options = router::Options::clone(&self.options);
+        let provider = split(name).1;
+        for middleware in &mut options.middlewares {
+            *middleware = qualify(middleware, provider);
+        }
+        if let Some(tls) = options.tls.as_mut().filter(|tls| tls.options.is_empty()) {
+            DEFAULT.clone_into(&mut tls.options);
+        }
+        if let Some(applied) = &self.applied {
+            options.entry_points = applied.entry_points.to_vec();
+            options.observability = Some(applied.observability.clone());
+        }
+        options
+    }
 }
 
 /// What became of a service or a middleware.
@@ -56,21 +91,22 @@ pub(crate) struct ObjectReport<O> {
     pub(crate) options: Arc<O>,
     pub(crate) status: Status,
     /// Routers that use it, qualified.
-    pub(crate) used_by: BTreeSet<Arc<str>>,
+    pub(crate) used_by: Users,
     pub(crate) errors: Vec<String>,
 }
 
 impl<O> ObjectReport<O> {
     pub(crate) fn new(options: Arc<O>) -> Self {
-        Self { options, status: Status::Enabled, used_by: BTreeSet::new(), errors: Vec::new() }
+        Self { options, status: Status::Enabled, used_by: Users::new(), errors: Vec::new() }
     }
 
-    /// Notes that the object cannot work, and why; one reason once.
-    pub(crate) fn disable(&mut self, error: &str) {
-        self.status = Status::Disabled;
-        if !self.errors.iter().any(|known| known == error) {
+    /// Notes that the object cannot work, and why.
+    fn disabled(mut self, error: Option<&str>) -> Self {
+        if let Some(error) = error {
+            self.status = Status::Disabled;
             self.errors.push(error.to_owned());
         }
+        self
     }
 }
 
@@ -85,29 +121,26 @@ pub(crate) struct ServiceReport {
 /// What became of all objects, by qualified name.
 #[derive(Clone, Default)]
 pub(crate) struct Report {
-    pub(crate) routers: BTreeMap<Arc<str>, Arc<RouterReport>>,
-    pub(crate) services: BTreeMap<Arc<str>, ServiceReport>,
-    pub(crate) middlewares: BTreeMap<Arc<str>, ObjectReport<middleware::Options>>,
-    pub(crate) tcp_routers: BTreeMap<Arc<str>, Arc<RouterReport<tcp::options::Router>>>,
-    pub(crate) tcp_services: BTreeMap<Arc<str>, ObjectReport<tcp::options::Service>>,
-    pub(crate) tcp_middlewares: BTreeMap<Arc<str>, ObjectReport<tcp::options::Middleware>>,
-    pub(crate) udp_routers: BTreeMap<Arc<str>, Arc<RouterReport<udp::options::Router>>>,
-    pub(crate) udp_services: BTreeMap<Arc<str>, ObjectReport<udp::options::Service>>,
+    pub(crate) routers: Map<Arc<str>, Arc<RouterReport>>,
+    /// Those of them that are not just enabled.
+    pub(crate) faulty: Map<Arc<str>, Arc<RouterReport>>,
+    pub(crate) services: Map<Arc<str>, ServiceReport>,
+    pub(crate) middlewares: Map<Arc<str>, ObjectReport<middleware::Options>>,
+    pub(crate) tcp_routers: Map<Arc<str>, Arc<RouterReport<tcp::options::Router>>>,
+    pub(crate) tcp_services: Map<Arc<str>, ObjectReport<tcp::options::Service>>,
+    pub(crate) tcp_middlewares: Map<Arc<str>, ObjectReport<tcp::options::Middleware>>,
+    pub(crate) udp_routers: Map<Arc<str>, Arc<RouterReport<udp::options::Router>>>,
+    pub(crate) udp_services: Map<Arc<str>, ObjectReport<udp::options::Service>>,
     /// What is wrong beside the objects above: entries that do not decode, certificates, TLS options. Each line names
     /// its object.
     pub(crate) problems: Vec<String>,
+    disabled: usize,
 }
 
 impl Report {
-    /// Objects that do not work.
+    /// HTTP objects that do not work.
     pub(crate) fn disabled(&self) -> usize {
-        self.routers.values().filter(|router| router.status == Status::Disabled).count()
-            + self
-                .services
-                .values()
-                .filter(|service| service.object.status == Status::Disabled)
-                .count()
-            + self.middlewares.values().filter(|one| one.status == Status::Disabled).count()
+        self.disabled
     }
 
     /// All objects.
@@ -121,93 +154,180 @@ impl Report {
             + self.udp_routers.len()
             + self.udp_services.len()
     }
+
+    fn count(&mut self, old: Option<Status>, new: Option<Status>) {
+        let disabled = |status| usize::from(status == Some(Status::Disabled));
+        self.disabled = self.disabled + disabled(new) - disabled(old);
+    }
+
+    fn set_router(&mut self, name: &Arc<str>, router: Option<Arc<RouterReport>>) {
+        let status = router.as_ref().map(|router| router.status);
+        match router.as_ref().filter(|router| router.status != Status::Enabled) {
+            Some(faulty) => drop(self.faulty.insert(name.clone(), faulty.clone())),
+            None => drop(self.faulty.remove(&**name)),
+        }
+        let old = match router {
+            Some(router) => self.routers.insert(name.clone(), router),
+            None => self.routers.remove(&**name),
+        };
+        self.count(old.map(|old| old.status), status);
+    }
 }
 
 /// What a report is made of.
 pub(crate) struct Input<'a> {
     pub(crate) sources: &'a Sources,
-    pub(crate) settings: &'a Settings,
-    pub(crate) routers: &'a [Arc<Kept>],
+    pub(crate) changes: &'a Changes,
     pub(crate) built: &'a Built,
     pub(crate) tls: &'a Tls,
+    pub(crate) routers: &'a Outcome,
+    /// Services and middlewares that have changed, or what came of them or who uses them has.
+    pub(crate) touched: &'a BTreeSet<Key>,
 }
 
-/// Puts the report together; the errors are by qualified name of the service or middleware.
-pub(crate) fn make(
-    input: &Input<'_>,
-    service_errors: &HashMap<String, String>,
-    middleware_errors: &HashMap<String, String>,
-) -> Report {
-    let mut report = Report::default();
-    let internal: Arc<str> = "internal".into();
-    let sources = input.sources.iter().map(|(name, source)| (name, &**source));
-    for (provider, source) in sources.chain([(&internal, &*input.settings.internal)]) {
-        add_source(&mut report, provider, source);
-    }
-    let built: HashMap<&String, _> = input.built.services().collect();
-    report.services.retain(|name, _| !hidden(name));
-    for (name, service) in &mut report.services {
-        service.built = built.get(&name.to_string()).map(|built| (*built).clone());
-    }
-    for router in input.routers.iter().filter(|router| !hidden(&router.name)) {
-        report.routers.insert(router.name.clone(), router.report.clone());
-        let options = &router.report.options;
-        let service = qualify(&options.service, &router.provider);
-        if let Some(service) = report.services.get_mut(service.as_str()) {
-            service.object.used_by.insert(router.name.clone());
-        }
-        for middleware in &options.middlewares {
-            let middleware = qualify(middleware, &router.provider);
-            if let Some(middleware) = report.middlewares.get_mut(middleware.as_str()) {
-                middleware.used_by.insert(router.name.clone());
-            }
+/// The report and the sum of its digests, from the last ones and what has changed.
+pub(crate) fn make(input: &Input<'_>, previous: &Report, sum: &Sum) -> (Report, Sum) {
+    let (mut report, mut sum) = (previous.clone(), sum.clone());
+    routers(&mut report, &mut sum, input.routers);
+    for key in input.touched {
+        match key.kind {
+            Kind::Service => set_service(&mut report, &mut sum, input, &key.name),
+            Kind::Middleware => set_middleware(&mut report, &mut sum, input, &key.name),
+            Kind::Transport => {}
         }
     }
-    for (name, error) in service_errors {
-        if let Some(service) = report.services.get_mut(name.as_str()) {
-            service.object.disable(error);
-        }
-    }
-    for (name, error) in middleware_errors {
-        if let Some(middleware) = report.middlewares.get_mut(name.as_str()) {
-            middleware.disable(error);
+    streams(&mut report, input);
+    report.problems.clear();
+    for (provider, source) in input.sources {
+        for (key, error) in &source.errors {
+            report.problems.push(format!("{key} of provider {provider}: {error}"));
         }
     }
     report.problems.extend(input.tls.problems.iter().cloned());
-    report
+    (report, sum)
 }
 
-/// Objects of our own that tools made for Traefik do not see (CLUSTER.md §7).
+fn routers(report: &mut Report, sum: &mut Sum, routers: &Outcome) {
+    for router in &routers.removed {
+        sum.remove_router(router);
+    }
+    for router in &routers.added {
+        sum.add_router(router);
+    }
+    if routers.anew {
+        let gone: Vec<Arc<str>> = report.routers.keys().cloned().collect();
+        for name in &gone {
+            report.set_router(name, None);
+        }
+        for router in routers.all.iter().filter(|router| !hidden(&router.name)) {
+            report.set_router(&router.name, Some(router.report.clone()));
+        }
+        return;
+    }
+    for router in routers.removed.iter().filter(|router| !hidden(&router.name)) {
+        report.set_router(&router.name, None);
+    }
+    for router in routers.added.iter().filter(|router| !hidden(&router.name)) {
+        report.set_router(&router.name, Some(router.report.clone()));
+    }
+}
+
+fn set_service(report: &mut Report, sum: &mut Sum, input: &Input<'_>, name: &Arc<str>) {
+    if hidden(name) {
+        return;
+    }
+    let (short, provider) = split(name);
+    let options = input.sources.get(provider).and_then(|source| source.services.get(short));
+    let (built, error) = input.built.service(name);
+    let new = options.map(|options| {
+        let mut object = ObjectReport::new(options.clone()).disabled(error);
+        object.used_by = used_by(input, &Key::service(name.clone()));
+        ServiceReport { object, built }
+    });
+    sum.add_object(name, new.as_ref().map(|new| &new.object));
+    let status = new.as_ref().map(|new| new.object.status);
+    let old = match new {
+        Some(new) => report.services.insert(name.clone(), new),
+        None => report.services.remove(&**name),
+    };
+    sum.remove_object(name, old.as_ref().map(|old| &old.object));
+    report.count(old.map(|old| old.object.status), status);
+}
+
+fn set_middleware(report: &mut Report, sum: &mut Sum, input: &Input<'_>, name: &Arc<str>) {
+    let (short, provider) = split(name);
+    let options = input.sources.get(provider).and_then(|source| source.middlewares.get(short));
+    let new = options.map(|options| {
+        let error = input.built.middleware_error(name);
+        let mut object = ObjectReport::new(options.clone()).disabled(error);
+        object.used_by = used_by(input, &Key::middleware(name.clone()));
+        object
+    });
+    sum.add_object(name, new.as_ref());
+    let status = new.as_ref().map(|new| new.status);
+    let old = match new {
+        Some(new) => report.middlewares.insert(name.clone(), new),
+        None => report.middlewares.remove(&**name),
+    };
+    sum.remove_object(name, old.as_ref());
+    report.count(old.map(|old| old.status), status);
+}
+
+fn used_by(input: &Input<'_>, key: &Key) -> Users {
+    let mut users = input.built.users(key).cloned().unwrap_or_default();
+    users.remove(HIDDEN);
+    users
+}
+
+/// An object of our own that tools made for Traefik do not see (CLUSTER.md §7).
+const HIDDEN: &str = "ready@internal";
+
 fn hidden(name: &str) -> bool {
-    name == "ready@internal"
+    name == HIDDEN
 }
 
-fn add_source(report: &mut Report, provider: &Arc<str>, source: &Source) {
-    let full = |name: &Arc<str>| -> Arc<str> { format!("{name}@{provider}").into() };
-    for (name, options) in &source.services {
-        let object = ObjectReport::new(options.clone());
-        report.services.insert(full(name), ServiceReport { object, built: None });
-    }
-    for (name, options) in &source.middlewares {
-        report.middlewares.insert(full(name), ObjectReport::new(options.clone()));
-    }
-    for (name, options) in &source.tcp_routers {
-        report.tcp_routers.insert(full(name), Arc::new(tcp_router(options)));
-    }
-    for (name, options) in &source.tcp_services {
-        report.tcp_services.insert(full(name), ObjectReport::new(options.clone()));
-    }
-    for (name, options) in &source.tcp_middlewares {
-        report.tcp_middlewares.insert(full(name), ObjectReport::new(options.clone()));
-    }
-    for (name, options) in &source.udp_routers {
-        report.udp_routers.insert(full(name), Arc::new(udp_router(options)));
-    }
-    for (name, options) in &source.udp_services {
-        report.udp_services.insert(full(name), ObjectReport::new(options.clone()));
-    }
-    for (key, error) in &source.errors {
-        report.problems.push(format!("{key} of provider {provider}: {error}"));
+/// TCP and UDP.
+fn streams(report: &mut Report, input: &Input<'_>) {
+    let Changes { tcp_routers, tcp_services, tcp_middlewares, udp_routers, udp_services, .. } =
+        input.changes;
+    let all = input.sources;
+    set(
+        &mut report.tcp_routers,
+        tcp_routers,
+        all,
+        |source| &source.tcp_routers,
+        |options| Arc::new(tcp_router(options)),
+    );
+    set(
+        &mut report.udp_routers,
+        udp_routers,
+        all,
+        |source| &source.udp_routers,
+        |options| Arc::new(udp_router(options)),
+    );
+    set(&mut report.tcp_services, tcp_services, all, |source| &source.tcp_services, object);
+    set(&mut report.tcp_middlewares, tcp_middlewares, all, |one| &one.tcp_middlewares, object);
+    set(&mut report.udp_services, udp_services, all, |source| &source.udp_services, object);
+}
+
+fn object<O>(options: &Arc<O>) -> ObjectReport<O> {
+    ObjectReport::new(options.clone())
+}
+
+/// Reports the objects of one kind that have changed.
+fn set<O, R: Clone>(
+    reports: &mut Map<Arc<str>, R>,
+    names: &[Name],
+    sources: &Sources,
+    objects: impl Fn(&Source) -> &Objects<O>,
+    report: impl Fn(&Arc<O>) -> R,
+) {
+    for name in names {
+        let source = sources.get(&name.provider);
+        match source.and_then(|source| objects(source).get(&*name.short)) {
+            Some(options) => drop(reports.insert(name.full.clone(), report(options))),
+            None => drop(reports.remove(&*name.full)),
+        }
     }
 }
 
@@ -231,7 +351,8 @@ fn tcp_router(options: &Arc<tcp::options::Router>) -> RouterReport<tcp::options:
     RouterReport {
         options: options.clone(),
         status: Status::Disabled,
-        using: options.entry_points.clone(),
+        applied: None,
+        using: options.entry_points.clone().into(),
         errors: vec![error],
         priority,
     }
@@ -241,7 +362,8 @@ fn udp_router(options: &Arc<udp::options::Router>) -> RouterReport<udp::options:
     RouterReport {
         options: options.clone(),
         status: Status::Disabled,
-        using: options.entry_points.clone(),
+        applied: None,
+        using: options.entry_points.clone().into(),
         errors: vec!["UDP routers are not built yet".to_owned()],
         priority: 0,
     }

@@ -2,19 +2,26 @@
 //!
 //! Traefik: routers (http.md §2).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use pontoon_cluster::Map;
+
+use super::change::{Changes, Key};
+use super::intern::Interner;
 use super::objects::Objects;
-use super::report::{RouterReport, Status};
-use super::source::{Sources, qualify};
+use super::report::{Applied, RouterReport, Status};
+use super::source::{INTERNAL, Sources, qualify, split};
 use super::tls::{DEFAULT, Tls};
-use super::{Model, Settings};
+use super::{Memory, Model, Settings};
 use crate::http::SharedHandler;
 use crate::middleware::{Chain, Shared};
 use crate::plan::{Observed, Route};
 use crate::router::options::{Observability, Options};
-use crate::router::{Rule, Syntax};
+use crate::router::{Entry, Rule, Syntax};
+
+/// From this number of changed routers on, and if they are half of all, all are compiled.
+const WHOLE_FROM: usize = 1000;
 
 /// What routers are compiled from.
 pub(crate) struct Context<'a> {
@@ -22,6 +29,7 @@ pub(crate) struct Context<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) tls: &'a Tls,
     pub(crate) objects: &'a Objects<'a>,
+    pub(crate) interner: Interner,
 }
 
 /// A router, compiled, and what it was compiled from.
@@ -29,28 +37,35 @@ pub(crate) struct Kept {
     /// Qualified, with the prefix of the entry point where the model made a copy.
     pub(crate) name: Arc<str>,
     pub(crate) provider: Arc<str>,
+    /// Qualified name of the router as it was written.
+    origin: Arc<str>,
     /// As written.
     original: Arc<Options>,
     pub(crate) report: Arc<RouterReport>,
     pub(crate) rule: Option<Arc<Rule>>,
     /// Absent where the router is disabled.
-    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) entry: Option<Arc<Entry<Arc<Route>>>>,
     /// The middlewares and the service that the route was built with.
     parts: Option<Parts>,
-    /// Hash of what the plan's digest says of it.
-    pub(crate) digest: [u64; 4],
+    /// Qualified name of the TLS options that its names are shaken with; `None` without TLS.
+    pub(crate) tls: Option<Arc<str>>,
 }
 
 impl Kept {
-    /// True if it was compiled from these options.
-    pub(crate) fn is_of(&self, options: &Arc<Options>) -> bool {
-        Arc::ptr_eq(&self.original, options)
+    /// True if it takes part in conflicts between TLS options.
+    pub(crate) fn asks_other_tls(&self) -> bool {
+        self.tls.as_ref().is_some_and(|options| &**options != DEFAULT)
+    }
+
+    /// True if it knows of routers above it, whose existence its report depends on.
+    fn is_layered(&self) -> bool {
+        !self.original.parent_refs.is_empty()
     }
 }
 
 #[derive(Clone)]
 struct Parts {
-    middlewares: Vec<Shared>,
+    middlewares: Box<[Shared]>,
     service: SharedHandler,
 }
 
@@ -67,12 +82,149 @@ impl Parts {
     }
 }
 
+/// All routers.
+#[derive(Clone, Default)]
+pub(crate) struct All {
+    /// By their names. Of two with the same name, one.
+    names: Map<Arc<str>, Arc<Kept>>,
+    /// Names of what one written router became, where that is not one router of the same name.
+    several: Map<Arc<str>, Arc<[Arc<str>]>>,
+    /// Names of those that are layered.
+    layered: BTreeSet<Arc<str>>,
+    /// Routers that ask for other TLS options than the default.
+    specials: usize,
+    /// All of them, where two have the same name, or TLS options are in conflict: then a change of one router may
+    /// change any other.
+    irregular: Option<Arc<[Arc<Kept>]>>,
+}
+
+impl All {
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Kept>> {
+        self.names.get(name)
+    }
+
+    /// By rising names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Kept>> {
+        let all = self.irregular.as_deref().unwrap_or_default().iter();
+        all.chain(self.names.values().filter(|_| self.irregular.is_none()))
+    }
+
+    /// What one written router became.
+    pub(crate) fn of(&self, origin: &str) -> Vec<&Arc<Kept>> {
+        if self.irregular.is_some() {
+            return self.iter().filter(|router| &*router.origin == origin).collect();
+        }
+        match self.several.get(origin) {
+            Some(names) => names.iter().filter_map(|name| self.names.get(&**name)).collect(),
+            None => {
+                self.names.get(origin).filter(|one| *one.origin == *origin).into_iter().collect()
+            }
+        }
+    }
+
+    /// `routers` by rising names.
+    fn new(routers: Vec<Arc<Kept>>, conflicts: bool) -> Self {
+        let names: Map<_, _> = routers.iter().map(|one| (one.name.clone(), one.clone())).collect();
+        let mut groups: BTreeMap<&Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
+        for router in &routers {
+            groups.entry(&router.origin).or_default().push(router.name.clone());
+        }
+        groups.retain(|origin, names| **names != [Arc::clone(origin)]);
+        let several =
+            groups.into_iter().map(|(origin, names)| (origin.clone(), names.into())).collect();
+        let layered = routers.iter().filter(|one| one.is_layered()).map(|one| one.name.clone());
+        Self {
+            several,
+            layered: layered.collect(),
+            specials: routers.iter().filter(|router| router.asks_other_tls()).count(),
+            irregular: (conflicts || names.len() != routers.len()).then(|| routers.into()),
+            names,
+        }
+    }
+
+    /// With some routers changed; `None` if that makes two have the same name.
+    fn with(&self, removed: &[Arc<Kept>], added: &[Arc<Kept>]) -> Option<Self> {
+        let mut next = self.clone();
+        for router in removed {
+            next.names.remove(&*router.name);
+            next.several.remove(&*router.origin);
+            next.layered.remove(&router.name);
+            next.specials -= usize::from(router.asks_other_tls());
+        }
+        let mut groups: BTreeMap<&Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
+        for router in added {
+            if next.names.insert(router.name.clone(), router.clone()).is_some() {
+                return None;
+            }
+            if router.is_layered() {
+                next.layered.insert(router.name.clone());
+            }
+            next.specials += usize::from(router.asks_other_tls());
+            groups.entry(&router.origin).or_default().push(router.name.clone());
+        }
+        for (origin, names) in groups {
+            if *names != [Arc::clone(origin)] {
+                next.several.insert(origin.clone(), names.into());
+            }
+        }
+        Some(next)
+    }
+}
+
+/// What came of a compilation.
+pub(crate) struct Outcome {
+    pub(crate) all: All,
+    /// Routers that are no longer there as they were.
+    pub(crate) removed: Vec<Arc<Kept>>,
+    pub(crate) added: Vec<Arc<Kept>>,
+    /// Names do not tell routers apart, now or before.
+    pub(crate) anew: bool,
+}
+
+impl Outcome {
+    /// Services and middlewares that routers have begun or ceased to name.
+    pub(crate) fn touched(&self) -> BTreeSet<Key> {
+        self.removed.iter().chain(&self.added).flat_map(|router| router.uses()).collect()
+    }
+}
+
+/// Routers that must be compiled.
+pub(crate) enum Affected {
+    All,
+    /// By the qualified names of what is written.
+    Some(BTreeSet<Arc<str>>),
+}
+
+/// Which routers a change concerns.
+pub(crate) fn affected(
+    changes: &Changes,
+    dirty: &BTreeSet<Key>,
+    (tls, old_tls): (&Arc<Tls>, &Arc<Tls>),
+    memory: &Memory,
+) -> Affected {
+    let routers = &memory.routers;
+    if routers.irregular.is_some() || !tls.accepts_as(old_tls) {
+        return Affected::All;
+    }
+    let mut origins: BTreeSet<Arc<str>> = changes.routers.iter().cloned().collect();
+    let users = dirty.iter().filter_map(|key| memory.objects.users(key));
+    let names = users.flat_map(Map::keys);
+    let named = names.chain(&routers.layered).filter_map(|name| routers.get(name));
+    origins.extend(named.map(|router| router.origin.clone()));
+    if origins.len() >= WHOLE_FROM && origins.len() * 2 >= routers.names.len() {
+        return Affected::All;
+    }
+    Affected::Some(origins)
+}
+
 /// A router on its way: options with the entry point's model applied.
 struct Draft {
     name: Arc<str>,
+    origin: Arc<str>,
     provider: Arc<str>,
     original: Arc<Options>,
-    options: Options,
+    options: Arc<Options>,
+    entry_points: Arc<[String]>,
     observed: Observability,
     rule: Option<Arc<Rule>>,
     hosts: Vec<String>,
@@ -95,87 +247,155 @@ impl Draft {
     }
 }
 
-/// Compiles the routers of all sources, in the order of their names.
-pub(crate) fn compile(
-    context: &Context<'_>,
-    previous: &HashMap<Arc<str>, Arc<Kept>>,
-) -> Vec<Arc<Kept>> {
+/// Compiles the affected routers; all others stay.
+pub(crate) fn compile(context: &Context<'_>, affected: Affected, previous: &All) -> Outcome {
+    if let Affected::Some(origins) = affected
+        && let Some(outcome) = some(context, &origins, previous)
+    {
+        return outcome;
+    }
+    whole(context, previous)
+}
+
+/// `None` if what changes may change others.
+fn some(context: &Context<'_>, origins: &BTreeSet<Arc<str>>, previous: &All) -> Option<Outcome> {
+    let mut before: Vec<Arc<Kept>> = Vec::new();
     let mut drafts = Vec::new();
-    let internal: Arc<str> = "internal".into();
-    let sources = context.sources.iter().map(|(name, source)| (name, &**source));
-    for (provider, source) in sources.chain([(&internal, &*context.settings.internal)]) {
-        for (name, options) in &source.routers {
-            drafts.extend(draft(context.settings, provider, name, options));
+    for origin in origins {
+        before.extend(previous.of(origin).into_iter().cloned());
+        let (short, provider) = split(origin);
+        let source = context.sources.get_key_value(provider);
+        let written = source.and_then(|(provider, source)| {
+            source.routers.get(short).map(|options| (provider, options))
+        });
+        if let Some((provider, options)) = written {
+            drafts.extend(draft(context, provider, (short, origin), options));
         }
     }
     for draft in &mut drafts {
         parse(context, draft, previous);
     }
-    conflicts(&mut drafts);
-    let mut routers: Vec<_> =
+    let others = previous.specials > before.iter().filter(|one| one.asks_other_tls()).count();
+    if others || drafts.iter().any(|draft| &*draft.tls_options != DEFAULT) {
+        let gone: HashSet<*const Kept> = before.iter().map(Arc::as_ptr).collect();
+        let staying = previous.iter().filter(|router| !gone.contains(&Arc::as_ptr(router)));
+        if !conflicting(&drafts, staying).is_empty() {
+            return None;
+        }
+    }
+    for router in &before {
+        context.objects.begin(&router.name);
+    }
+    let after: Vec<_> = drafts.into_iter().map(|draft| finish(context, draft, previous)).collect();
+    let (removed, added) = differing(before, after);
+    let all = previous.with(&removed, &added)?;
+    Some(Outcome { all, removed, added, anew: false })
+}
+
+fn whole(context: &Context<'_>, previous: &All) -> Outcome {
+    let mut drafts = Vec::new();
+    for (provider, source) in context.sources {
+        for (name, options) in &source.routers {
+            let origin: Arc<str> = format!("{name}@{provider}").into();
+            drafts.extend(draft(context, provider, (name, &origin), options));
+        }
+    }
+    for draft in &mut drafts {
+        parse(context, draft, previous);
+    }
+    let conflicts = settle(&mut drafts);
+    previous.iter().for_each(|router| context.objects.begin(&router.name));
+    let mut after: Vec<_> =
         drafts.into_iter().map(|draft| finish(context, draft, previous)).collect();
-    routers.sort_by(|a, b| a.name.cmp(&b.name));
-    routers
+    after.sort_by(|a, b| a.name.cmp(&b.name));
+    let all = All::new(after.clone(), conflicts);
+    let anew = all.irregular.is_some() || previous.irregular.is_some();
+    let (removed, added) = differing(previous.iter().cloned().collect(), after);
+    Outcome { all, removed, added, anew }
+}
+
+/// Those of the first that are not among the second, and the reverse.
+fn differing(before: Vec<Arc<Kept>>, after: Vec<Arc<Kept>>) -> (Vec<Arc<Kept>>, Vec<Arc<Kept>>) {
+    let old: HashSet<*const Kept> = before.iter().map(Arc::as_ptr).collect();
+    let new: HashSet<*const Kept> = after.iter().map(Arc::as_ptr).collect();
+    let without = |routers: Vec<Arc<Kept>>, others: &HashSet<*const Kept>| {
+        routers.into_iter().filter(|one| !others.contains(&Arc::as_ptr(one))).collect()
+    };
+    (without(before, &new), without(after, &old))
 }
 
 /// One draft for a router, or one for each entry point whose model changes it.
 fn draft(
-    settings: &Settings,
+    context: &Context<'_>,
     provider: &Arc<str>,
-    name: &str,
+    (name, origin): (&str, &Arc<str>),
     options: &Arc<Options>,
 ) -> Vec<Draft> {
+    let settings = context.settings;
     let entry_points = if options.entry_points.is_empty() && options.parent_refs.is_empty() {
         default_entry_points(settings)
     } else {
         options.entry_points.clone()
     };
-    let new = |name: String, entry_points: Vec<String>, model: Option<&Model>| {
-        let mut copy = Options { entry_points, ..(**options).clone() };
-        if copy.rule_syntax.is_empty() {
-            copy.rule_syntax = settings.written_syntax.clone().unwrap_or_default();
-        }
-        let mut observed = copy.observability.clone().unwrap_or_default();
-        if let Some(model) = model {
-            copy.middlewares = model.middlewares.iter().chain(&copy.middlewares).cloned().collect();
-            copy.tls = copy.tls.or_else(|| model.tls.clone());
-            fill(&mut observed, &model.observability);
-        }
-        fill(&mut observed, &standard_observability());
-        copy.observability = Some(observed.clone());
-        Draft {
-            name: format!("{name}@{provider}").into(),
-            provider: provider.clone(),
-            original: options.clone(),
-            options: copy,
-            observed,
-            rule: None,
-            hosts: Vec::new(),
-            tls_options: DEFAULT.into(),
-            status: Status::Enabled,
-            errors: Vec::new(),
-            using: Vec::new(),
-        }
+    let new = |name: Option<String>, entry_points: &[String], model: Option<&Model>| Draft {
+        name: name.map_or_else(|| origin.clone(), |name| format!("{name}@{provider}").into()),
+        origin: origin.clone(),
+        provider: provider.clone(),
+        original: options.clone(),
+        options: applied(settings, options, model),
+        entry_points: context.interner.list(entry_points),
+        observed: observed(options, model),
+        rule: None,
+        hosts: Vec::new(),
+        tls_options: context.interner.text(DEFAULT),
+        status: Status::Enabled,
+        errors: Vec::new(),
+        using: Vec::new(),
     };
     let mut drafts = Vec::new();
     let mut rest = Vec::new();
     for entry_point in &entry_points {
+        let one = std::slice::from_ref(entry_point);
         match settings.entry_points.get(entry_point).filter(|model| model.changes_routers()) {
             Some(model) if entry_points.len() > 1 => {
-                let name = format!("{entry_point}-{name}");
-                drafts.push(new(name, vec![entry_point.clone()], Some(model)));
+                drafts.push(new(Some(format!("{entry_point}-{name}")), one, Some(model)));
             }
-            Some(model) => {
-                drafts.push(new(name.to_owned(), vec![entry_point.clone()], Some(model)));
-            }
+            Some(model) => drafts.push(new(None, one, Some(model))),
             None => rest.push(entry_point.clone()),
         }
     }
     if !rest.is_empty() || drafts.is_empty() {
         let model = rest.first().and_then(|first| settings.entry_points.get(first));
-        drafts.push(new(name.to_owned(), rest, model));
+        drafts.push(new(None, &rest, model));
     }
     drafts
+}
+
+/// The options with what the model and the startup configuration add: the same ones where that is nothing.
+fn applied(settings: &Settings, options: &Arc<Options>, model: Option<&Model>) -> Arc<Options> {
+    let mut options = options.clone();
+    let syntax = settings.written_syntax.as_ref().filter(|syntax| !syntax.is_empty());
+    if let Some(syntax) = syntax.filter(|_| options.rule_syntax.is_empty()) {
+        Arc::make_mut(&mut options).rule_syntax.clone_from(syntax);
+    }
+    let Some(model) = model else { return options };
+    if !model.middlewares.is_empty() {
+        let middlewares = model.middlewares.iter().chain(&options.middlewares).cloned().collect();
+        Arc::make_mut(&mut options).middlewares = middlewares;
+    }
+    if let Some(tls) = model.tls.as_ref().filter(|_| options.tls.is_none()) {
+        Arc::make_mut(&mut options).tls = Some(tls.clone());
+    }
+    options
+}
+
+fn observed(options: &Options, model: Option<&Model>) -> Observability {
+    let mut observed = options.observability.clone().unwrap_or_default();
+    if let Some(model) = model {
+        fill(&mut observed, &model.observability);
+    }
+    fill(&mut observed, &standard_observability());
+    observed
 }
 
 fn fill(observed: &mut Observability, model: &Observability) {
@@ -208,15 +428,15 @@ fn default_entry_points(settings: &Settings) -> Vec<String> {
 }
 
 /// Entry points, rule, priority and TLS options of a draft.
-fn parse(context: &Context<'_>, draft: &mut Draft, previous: &HashMap<Arc<str>, Arc<Kept>>) {
+fn parse(context: &Context<'_>, draft: &mut Draft, previous: &All) {
     let settings = context.settings;
     if !draft.options.parent_refs.is_empty() {
         parents(context.sources, draft);
         return;
     }
-    for entry_point in draft.options.entry_points.clone() {
-        match settings.entry_points.get(&entry_point) {
-            Some(model) if !model.udp => draft.using.push(entry_point),
+    for entry_point in draft.entry_points.clone().iter() {
+        match settings.entry_points.get(entry_point) {
+            Some(model) if !model.udp => draft.using.push(entry_point.clone()),
             _ => draft.warn(format!("entryPoint \"{entry_point}\" doesn't exist")),
         }
     }
@@ -224,7 +444,7 @@ fn parse(context: &Context<'_>, draft: &mut Draft, previous: &HashMap<Arc<str>, 
         draft.disable("no valid entryPoint for this router");
         return;
     }
-    if &*draft.provider != "internal"
+    if &*draft.provider != INTERNAL
         && let Err(error) = draft.options.check_priority()
     {
         draft.disable(error.to_string());
@@ -246,9 +466,9 @@ fn parse(context: &Context<'_>, draft: &mut Draft, previous: &HashMap<Arc<str>, 
 
 /// Routing in layers waits for its turn: such a router is reported, never ignored.
 fn parents(sources: &Sources, draft: &mut Draft) {
-    for parent in draft.options.parent_refs.clone() {
-        let name = qualify(&parent, &draft.provider);
-        let (short, provider) = super::source::split(&name);
+    for parent in &draft.options.clone().parent_refs {
+        let name = qualify(parent, &draft.provider);
+        let (short, provider) = split(&name);
         let known = sources.get(provider).is_some_and(|source| source.routers.contains_key(short));
         if !known {
             draft.disable(format!("parent router \"{name}\" does not exist"));
@@ -260,60 +480,80 @@ fn parents(sources: &Sources, draft: &mut Draft) {
 }
 
 fn tls(context: &Context<'_>, draft: &mut Draft) {
-    let Some(tls) = &mut draft.options.tls else { return };
-    if tls.options.is_empty() {
-        DEFAULT.clone_into(&mut tls.options);
-    }
-    let name: Arc<str> = Tls::qualify(&tls.options, &draft.provider).into();
-    let resolver = tls.cert_resolver.clone();
-    if !resolver.is_empty() {
+    let options = draft.options.clone();
+    let Some(tls) = &options.tls else { return };
+    let name = context.interner.text(&Tls::qualify(&tls.options, &draft.provider));
+    if !tls.cert_resolver.is_empty() {
+        let resolver = &tls.cert_resolver;
         draft.warn(format!("certificate resolver `{resolver}`: resolvers are not built yet"));
     }
-    draft.hosts = draft.rule.as_ref().map(|rule| rule.hosts()).unwrap_or_default();
     match context.tls.acceptances.get(&name) {
         Some(acceptance) if acceptance.config.is_some() => {}
         _ if &*name == DEFAULT => draft.disable("the default TLS options cannot be used"),
         _ => draft.disable(format!("unknown TLS options: {name}")),
     }
-    if &*name != DEFAULT && draft.hosts.is_empty() && draft.status != Status::Disabled {
+    if &*name == DEFAULT {
+        return;
+    }
+    draft.hosts = draft.rule.as_ref().map(|rule| rule.hosts()).unwrap_or_default();
+    if draft.hosts.is_empty() && draft.status != Status::Disabled {
+        let rule = &draft.options.rule;
         draft.warn(format!(
-            "no domain found in rule {}, the TLS options applied for this router will depend on the SNI of each request",
-            draft.options.rule
+            "no domain found in rule {rule}, the TLS options applied for this router will depend on the SNI of each request",
         ));
         return;
     }
     draft.tls_options = name;
 }
 
-/// Routers that ask for different TLS options for one host of one entry point get the default ones.
-fn conflicts(drafts: &mut [Draft]) {
-    let mut asked: BTreeMap<(String, String), HashSet<Arc<str>>> = BTreeMap::new();
-    if drafts.iter().all(|draft| &*draft.tls_options == DEFAULT) {
-        return;
-    }
-    for draft in drafts.iter().filter(|draft| draft.options.tls.is_some()) {
-        for entry_point in &draft.using {
-            for host in &draft.hosts {
-                let key = (entry_point.clone(), host.clone());
-                asked.entry(key).or_default().insert(draft.tls_options.clone());
+/// An entry point and a host of it.
+type Place = (String, String);
+
+/// Places for which routers ask for different TLS options. `staying` are routers beside the drafts.
+fn conflicting<'a>(
+    drafts: &[Draft],
+    staying: impl Iterator<Item = &'a Arc<Kept>>,
+) -> BTreeSet<Place> {
+    let mut asked: BTreeMap<Place, BTreeSet<Arc<str>>> = BTreeMap::new();
+    let mut ask = |using: &[String], rule: Option<&Arc<Rule>>, options: &Arc<str>| {
+        let hosts = rule.map(|rule| rule.hosts()).unwrap_or_default();
+        for entry_point in using {
+            for host in &hosts {
+                let place = (entry_point.clone(), host.clone());
+                asked.entry(place).or_default().insert(options.clone());
             }
         }
+    };
+    for draft in drafts.iter().filter(|draft| draft.options.tls.is_some()) {
+        ask(&draft.using, draft.rule.as_ref(), &draft.tls_options);
     }
-    asked.retain(|_, options| options.len() > 1);
-    if asked.is_empty() {
-        return;
+    for router in staying {
+        if let Some(options) = &router.tls {
+            ask(&router.report.using, router.rule.as_ref(), options);
+        }
+    }
+    asked.into_iter().filter(|(_, options)| options.len() > 1).map(|(place, _)| place).collect()
+}
+
+/// Routers that ask for different TLS options for one host of one entry point get the default ones. True if there
+/// are such.
+fn settle(drafts: &mut [Draft]) -> bool {
+    if drafts.iter().all(|draft| &*draft.tls_options == DEFAULT) {
+        return false;
+    }
+    let conflicts = conflicting(drafts, std::iter::empty());
+    if conflicts.is_empty() {
+        return false;
     }
     for draft in drafts.iter_mut().filter(|draft| draft.options.tls.is_some()) {
+        let hosts = draft.rule.as_ref().map(|rule| rule.hosts()).unwrap_or_default();
         let clash = draft.using.iter().find(|entry_point| {
-            draft
-                .hosts
-                .iter()
-                .any(|host| asked.contains_key(&((*entry_point).clone(), host.clone())))
+            hosts.iter().any(|host| conflicts.contains(&((*entry_point).clone(), host.clone())))
         });
         let Some(entry_point) = clash.cloned() else { continue };
         draft.name = format!("{entry_point}-conflicted-{}", draft.name).into();
         draft.tls_options = DEFAULT.into();
-        if let Some(tls) = &mut draft.options.tls {
+        if let Some(tls) = &mut Arc::make_mut(&mut draft.options).tls {
             DEFAULT.clone_into(&mut tls.options);
         }
         draft.warn(
@@ -321,74 +561,104 @@ fn conflicts(drafts: &mut [Draft]) {
              default TLS options will be used instead",
         );
     }
+    true
 }
 
 /// Middlewares and service of a draft; the router as the plan has it.
-fn finish(
-    context: &Context<'_>,
-    mut draft: Draft,
-    previous: &HashMap<Arc<str>, Arc<Kept>>,
-) -> Arc<Kept> {
+fn finish(context: &Context<'_>, mut draft: Draft, previous: &All) -> Arc<Kept> {
+    context.objects.begin(&draft.name);
     let parts = if draft.status == Status::Disabled { None } else { parts(context, &mut draft) };
-    let priority = draft.options.effective_priority();
-    let report = RouterReport {
-        options: Arc::new(draft.options),
-        status: draft.status,
-        using: draft.using,
-        errors: draft.errors,
-        priority,
-    };
+    let interner = &context.interner;
+    let tls = draft.options.tls.as_ref().map(|tls| match &parts {
+        Some(_) => draft.tls_options.clone(),
+        // What a disabled router asks for; one that is disabled for another reason counts with the default.
+        None => interner.text(&Tls::qualify(&tls.options, &draft.provider)),
+    });
+    let report =
+        RouterReport {
+            priority: draft.options.effective_priority(),
+            options: draft.options,
+            applied: Some(interner.applied(Applied {
+                entry_points: draft.entry_points,
+                observability: draft.observed,
+            })),
+            status: draft.status,
+            using: interner.list(&draft.using),
+            errors: draft.errors,
+        };
     let old = previous.get(&draft.name);
-    if let Some(old) = old.filter(|old| *old.report == report) {
+    if let Some(old) = old.filter(|old| *old.report == report && old.tls == tls) {
         let same = match (&old.parts, &parts) {
             (Some(old), Some(new)) => old.same(new),
             (None, None) => true,
             _ => false,
         };
-        if same && Arc::ptr_eq(&old.original, &draft.original) {
+        if same && Arc::ptr_eq(&old.original, &draft.original) && old.origin == draft.origin {
             return old.clone();
         }
     }
-    let internal = &*draft.provider == "internal";
-    let route = parts.as_ref().map(|parts| {
-        let service = qualify(&report.options.service, &draft.provider);
-        Arc::new(Route {
-            name: draft.name.clone(),
-            service: service.into(),
-            handler: if parts.middlewares.is_empty() {
-                parts.service.clone()
-            } else {
-                Arc::new(Chain::new(parts.middlewares.clone(), parts.service.clone()))
-            },
-            tls_options: draft.tls_options.clone(),
-            observed: Observed {
-                access_logs: draft.observed.access_logs.unwrap_or(true),
-                metrics: draft.observed.metrics.unwrap_or(true),
-            },
-            internal,
-        })
-    });
-    let digest = super::digest::of_router(&draft.name, &report);
+    let entry = match (&parts, &draft.rule) {
+        (Some(parts), Some(rule)) => {
+            let place = context.settings.precedence.iter();
+            let place = place.clone().position(|name| **name == *draft.provider);
+            let route = route(interner, parts, &draft.name, &report, tls.as_ref());
+            Some(Arc::new(Entry {
+                rule: rule.clone(),
+                priority: report.priority,
+                precedence: place.unwrap_or(usize::MAX),
+                name: draft.name.clone(),
+                value: Arc::new(route),
+            }))
+        }
+        _ => None,
+    };
     Arc::new(Kept {
         name: draft.name,
         provider: draft.provider,
+        origin: draft.origin,
         original: draft.original,
         report: Arc::new(report),
         rule: draft.rule,
-        route,
+        entry,
         parts,
-        digest,
+        tls,
     })
+}
+
+fn route(
+    interner: &Interner,
+    parts: &Parts,
+    name: &Arc<str>,
+    report: &RouterReport,
+    tls: Option<&Arc<str>>,
+) -> Route {
+    let provider = split(name).1;
+    let observed = report.applied.as_ref().map(|applied| &applied.observability);
+    let observed =
+        |choose: fn(&Observability) -> Option<bool>| observed.and_then(choose).unwrap_or(true);
+    Route {
+        name: name.clone(),
+        service: interner.text(&qualify(&report.options.service, provider)),
+        handler: if parts.middlewares.is_empty() {
+            parts.service.clone()
+        } else {
+            Arc::new(Chain::new(parts.middlewares.to_vec(), parts.service.clone()))
+        },
+        tls_options: tls.cloned().unwrap_or_else(|| interner.text(DEFAULT)),
+        observed: Observed {
+            access_logs: observed(|one| one.access_logs),
+            metrics: observed(|one| one.metrics),
+        },
+        internal: provider == INTERNAL,
+    }
 }
 
 fn parts(context: &Context<'_>, draft: &mut Draft) -> Option<Parts> {
     let provider = draft.provider.clone();
-    for name in &mut draft.options.middlewares {
-        *name = qualify(name, &provider);
-    }
+    let options = draft.options.clone();
     let mut middlewares = Vec::new();
-    for name in draft.options.middlewares.clone() {
-        match context.objects.chain(&name, &draft.name) {
+    for name in &options.middlewares {
+        match context.objects.chain(&qualify(name, &provider), &draft.name) {
             Ok(some) => middlewares.extend(some),
             Err(error) => {
                 draft.disable(error);
@@ -396,14 +666,14 @@ fn parts(context: &Context<'_>, draft: &mut Draft) -> Option<Parts> {
             }
         }
     }
-    if draft.options.service.is_empty() {
+    if options.service.is_empty() {
         draft.disable("the service is missing on the router");
         return None;
     }
-    match context.objects.service(&qualify(&draft.options.service, &provider)) {
+    match context.objects.service(&qualify(&options.service, &provider)) {
         Ok(service) => {
             let service: SharedHandler = service;
-            Some(Parts { middlewares, service })
+            Some(Parts { middlewares: middlewares.into(), service })
         }
         Err(error) => {
             draft.disable(error);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
+use pontoon_cluster::Map;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -11,7 +12,10 @@ use crate::config::decode;
 use crate::{middleware, router, service, tcp, tls, udp, upstream};
 
 /// Objects of one kind by their name, without `@provider`.
-pub(crate) type Objects<T> = BTreeMap<Arc<str>, Arc<T>>;
+pub(crate) type Objects<T> = Map<Arc<str>, Arc<T>>;
+
+/// The provider of objects that follow from the startup configuration.
+pub(crate) const INTERNAL: &str = "internal";
 
 /// Everything that one provider configures.
 #[derive(Debug, Clone, Default)]
@@ -80,9 +84,17 @@ fn set<T: Serialize + DeserializeOwned>(
     name: &str,
     bytes: Option<&[u8]>,
 ) -> Result<(), String> {
-    objects.remove(name);
-    let Some(bytes) = bytes else { return Ok(()) };
-    objects.insert(name.into(), Arc::new(decoded(bytes)?));
+    let Some(bytes) = bytes else {
+        objects.remove(name);
+        return Ok(());
+    };
+    match decoded(bytes) {
+        Ok(object) => drop(objects.insert(name.into(), Arc::new(object))),
+        Err(error) => {
+            objects.remove(name);
+            return Err(error);
+        }
+    }
     Ok(())
 }
 

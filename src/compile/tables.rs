@@ -1,100 +1,111 @@
 //! The plan itself: routes of each entry point, by plain and by TLS, and its handshakes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Settings;
-use super::routers::Kept as Router;
+use super::routers::{Kept as Router, Outcome};
 use super::tls::{DEFAULT, Tls};
 use crate::plan::{EntryPoint, Plan, Route};
-use crate::router::{Entry, Table};
+use crate::router::Entry;
 use crate::tls::{Acceptance, Tables};
 
-/// Entry points of the last plan, with what they were made of.
-pub(crate) type Kept = HashMap<Arc<str>, (Vec<usize>, Arc<EntryPoint>)>;
+/// Entry points of the last plan, with the number of their routers that ask for other TLS options than the default.
+pub(crate) type Kept = HashMap<Arc<str>, (Arc<EntryPoint>, usize)>;
 
-/// Makes the plan; an entry point whose routes and handshakes are the same stays the same.
+/// Makes the plan from the last one; an entry point whose routes and handshakes are the same stays the same.
 pub(crate) fn make(
-    routers: &[Arc<Router>],
+    routers: &Outcome,
     settings: &Settings,
-    tls: &Tls,
+    (tls, same_tls): (&Tls, bool),
     previous: &Kept,
     generation: u64,
 ) -> (Plan, Kept) {
-    let mut by_entry_point: BTreeMap<&str, Vec<&Arc<Router>>> =
-        settings.entry_points.keys().map(|name| (name.as_str(), Vec::new())).collect();
-    for router in routers {
-        for entry_point in &router.report.using {
-            if let Some(list) = by_entry_point.get_mut(entry_point.as_str()) {
-                list.push(router);
-            }
-        }
-    }
     let mut kept = Kept::new();
-    for (name, routers) in by_entry_point {
-        let name: Arc<str> = name.into();
-        let made_of = made_of(&routers, tls);
-        let entry_point = match previous.get(&name) {
-            Some((old, entry_point)) if *old == made_of => entry_point.clone(),
-            _ => Arc::new(entry_point(&routers, settings, tls)),
+    for name in settings.entry_points.keys() {
+        let change = Change {
+            name,
+            removed: on(name, &routers.removed),
+            added: on(name, &routers.added),
+            routers,
+            tls,
         };
-        kept.insert(name, (made_of, entry_point));
+        let old = previous.get(name.as_str());
+        let unchanged = same_tls && change.removed.is_empty() && change.added.is_empty();
+        let entry = match old {
+            Some(old) if unchanged => old.clone(),
+            _ => change.apply(old, same_tls),
+        };
+        kept.insert(name.as_str().into(), entry);
     }
     let entry_points =
-        kept.iter().map(|(name, (_, entry_point))| (name.clone(), entry_point.clone())).collect();
+        kept.iter().map(|(name, (entry_point, _))| (name.clone(), entry_point.clone())).collect();
     (Plan { generation, entry_points }, kept)
 }
 
-/// Addresses of everything that an entry point holds. They are those of living objects, since the old plan is held
-/// while the new one is made.
-fn made_of(routers: &[&Arc<Router>], tls: &Tls) -> Vec<usize> {
-    let mut addresses: Vec<usize> =
-        routers.iter().map(|router| Arc::as_ptr(router) as usize).collect();
-    let mut acceptances: Vec<_> = tls.acceptances.iter().collect();
-    acceptances.sort_by_key(|(name, _)| *name);
-    addresses.extend(acceptances.iter().map(|(_, acceptance)| Arc::as_ptr(acceptance) as usize));
-    addresses
+fn on<'a>(entry_point: &str, routers: &'a [Arc<Router>]) -> Vec<&'a Router> {
+    let listens = |router: &&Arc<Router>| router.report.using.iter().any(|one| one == entry_point);
+    routers.iter().filter(listens).map(|router| &**router).collect()
 }
 
-fn entry_point(routers: &[&Arc<Router>], settings: &Settings, tls: &Tls) -> EntryPoint {
-    let mut plain: Vec<Entry<Arc<Route>>> = Vec::new();
-    let mut secure = Vec::new();
-    let mut hosts: Vec<(String, Arc<Acceptance>)> = Vec::new();
-    for router in routers {
-        let with_tls = router.report.options.tls.is_some();
-        if with_tls && let Some(rule) = &router.rule {
-            let asked = match &router.route {
-                Some(route) => route.tls_options.clone(),
-                None => asked(router),
+/// What changes on one entry point.
+struct Change<'a> {
+    name: &'a str,
+    removed: Vec<&'a Router>,
+    added: Vec<&'a Router>,
+    routers: &'a Outcome,
+    tls: &'a Tls,
+}
+
+impl Change<'_> {
+    fn apply(
+        &self,
+        old: Option<&(Arc<EntryPoint>, usize)>,
+        same_tls: bool,
+    ) -> (Arc<EntryPoint>, usize) {
+        let nothing = (Arc::default(), 0);
+        let (before, specials) = old.unwrap_or(&nothing);
+        let count = |routers: &[&Router]| routers.iter().filter(|one| one.asks_other_tls()).count();
+        let now = (specials + count(&self.added)).saturating_sub(count(&self.removed));
+        let secure = |routers: &[&Router]| routers.iter().any(|router| router.tls.is_some());
+        // Without a router that asks for other options than the default, no name needs an entry.
+        let as_before = old.is_some()
+            && same_tls
+            && match (specials, now) {
+                (0, 0) => true,
+                _ => !secure(&self.removed) && !secure(&self.added),
             };
-            // Options that cannot be built close the connections of their names.
-            let acceptance = tls
-                .acceptances
-                .get(&asked)
-                .cloned()
-                .unwrap_or_else(|| Arc::new(Acceptance { options: asked, config: None }));
-            hosts.extend(rule.hosts().into_iter().map(|host| (host, acceptance.clone())));
-        }
-        let (Some(route), Some(rule)) = (&router.route, &router.rule) else { continue };
-        let place = settings.precedence.iter().position(|name| **name == *router.provider);
-        let entry = Entry {
-            rule: rule.clone(),
-            priority: router.report.priority,
-            precedence: place.unwrap_or(usize::MAX),
-            name: router.name.clone(),
-            value: route.clone(),
+        let handshakes = if as_before { before.tls.clone() } else { self.handshakes(now) };
+        let entry_point = EntryPoint {
+            plain: before.plain.with(&entries(&self.removed, false), &entries(&self.added, false)),
+            secure: before.secure.with(&entries(&self.removed, true), &entries(&self.added, true)),
+            tls: handshakes,
         };
-        if with_tls { secure.push(entry) } else { plain.push(entry) }
+        (Arc::new(entry_point), now)
     }
-    let default = tls.acceptances.get(DEFAULT).cloned();
-    let default =
-        default.unwrap_or_else(|| Arc::new(Acceptance { options: DEFAULT.into(), config: None }));
-    let tables = Tables::new(hosts, default);
-    EntryPoint { plain: Table::new(plain), secure: Table::new(secure), tls: Arc::new(tables) }
+
+    fn handshakes(&self, specials: usize) -> Arc<Tables> {
+        let acceptance = |name: &Arc<str>| {
+            // Options that cannot be built close the connections of their names.
+            let known = self.tls.acceptances.get(name).cloned();
+            known.unwrap_or_else(|| Arc::new(Acceptance { options: name.clone(), config: None }))
+        };
+        let mut hosts = Vec::new();
+        if specials > 0 {
+            let listens =
+                |router: &&Arc<Router>| router.report.using.iter().any(|one| one == self.name);
+            for router in self.routers.all.iter().filter(listens) {
+                if let (Some(options), Some(rule)) = (&router.tls, &router.rule) {
+                    let acceptance = acceptance(options);
+                    hosts.extend(rule.hosts().into_iter().map(|host| (host, acceptance.clone())));
+                }
+            }
+        }
+        Arc::new(Tables::new(hosts, acceptance(&DEFAULT.into())))
+    }
 }
 
-/// The options that a disabled router asks for; a router that is disabled for another reason counts with the default.
-fn asked(router: &Router) -> Arc<str> {
-    let tls = router.report.options.tls.as_ref();
-    Tls::qualify(tls.map_or("", |tls| &tls.options), &router.provider).into()
+fn entries(routers: &[&Router], secure: bool) -> Vec<Arc<Entry<Arc<Route>>>> {
+    let wanted = routers.iter().filter(|router| router.tls.is_some() == secure);
+    wanted.filter_map(|router| router.entry.clone()).collect()
 }

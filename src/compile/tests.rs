@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -125,7 +126,8 @@ fn what_has_not_changed_stays_the_same_object() {
     let changed = serde_json::to_vec(&changed).unwrap();
     let after = before.with([("http/routers/b", Some(changed.as_slice()))]);
     let second = compile(&Sources::from([("file".into(), Arc::new(after))]), &settings, &first);
-    let router = |compiled: &Compiled, name: &str| compiled.memory.routers[name].clone();
+    let router =
+        |compiled: &Compiled, name: &str| compiled.memory.routers.get(name).unwrap().clone();
     assert!(Arc::ptr_eq(&router(&first, "a@file"), &router(&second, "a@file")));
     assert!(!Arc::ptr_eq(&router(&first, "b@file"), &router(&second, "b@file")));
     let service = |compiled: &Compiled| compiled.report.services["s@file"].built.clone().unwrap();
@@ -172,7 +174,7 @@ fn an_entry_point_with_a_model_gets_a_router_of_its_own() {
     let report = compiled(&configuration).report;
     assert!(report.routers["websecure-a@file"].options.tls.is_some());
     assert!(report.routers["a@file"].options.tls.is_none());
-    assert_eq!(report.routers["a@file"].using, ["web"]);
+    assert_eq!(*report.routers["a@file"].using, ["web"]);
 }
 
 #[test]
@@ -180,8 +182,8 @@ fn routers_without_entry_points_listen_on_all_but_traefik() {
     let mut configuration = example();
     configuration["http"]["routers"]["b"]["entryPoints"] = json!([]);
     let report = compiled(&configuration).report;
-    assert_eq!(report.routers["b@file"].using, ["web"]);
-    assert_eq!(report.routers["websecure-b@file"].using, ["websecure"]);
+    assert_eq!(*report.routers["b@file"].using, ["web"]);
+    assert_eq!(*report.routers["websecure-b@file"].using, ["websecure"]);
 }
 
 #[test]
@@ -202,4 +204,140 @@ fn unknown_tls_options_disable_the_router() {
     configuration["http"]["routers"]["a"]["tls"] = json!({"options": "nope"});
     let report = compiled(&configuration).report;
     assert_eq!(report.routers["a@file"].errors, ["unknown TLS options: nope@file"]);
+}
+
+/// Objects that meet in all ways: `None` takes the object away.
+fn steps() -> impl Strategy<Value = Vec<(String, Option<Value>)>> {
+    let routers = (0..5_u8, router_options())
+        .prop_map(|(n, options)| (format!("http/routers/r{n}"), options));
+    let services = (0..4_u8, service_options())
+        .prop_map(|(n, options)| (format!("http/services/s{n}"), options));
+    let middlewares = (0..4_u8, middleware_options())
+        .prop_map(|(n, options)| (format!("http/middlewares/m{n}"), options));
+    let tls = (prop_oneof![Just("one"), Just("two")], any::<bool>())
+        .prop_map(|(name, strict)| (format!("tls/options/{name}"), json!({"sniStrict": strict})));
+    let transports = any::<bool>().prop_map(|insecure| {
+        ("http/serversTransports/t".to_owned(), json!({"insecureSkipVerify": insecure}))
+    });
+    let step =
+        prop_oneof![5 => routers, 3 => services, 3 => middlewares, 1 => tls, 1 => transports];
+    let step = (step, prop::bool::weighted(0.8))
+        .prop_map(|((key, options), there)| (key, there.then_some(options)));
+    prop::collection::vec(step, 1..25)
+}
+
+fn router_options() -> impl Strategy<Value = Value> {
+    let rule = prop_oneof![
+        4 => "Host\\(`[ab]`\\)",
+        1 => Just("PathPrefix(`/x`)".to_owned()),
+        1 => Just("Host(".to_owned()),
+    ];
+    let entry_points = prop_oneof![
+        3 => Just(json!(["web"])),
+        1 => Just(json!(["web", "websecure"])),
+        1 => Just(json!([])),
+        1 => Just(json!(["nowhere"])),
+    ];
+    let tls = prop_oneof![
+        4 => Just(Value::Null),
+        1 => Just(json!({})),
+        1 => Just(json!({"options": "one"})),
+        1 => Just(json!({"options": "two"})),
+    ];
+    let parents = prop_oneof![9 => Just(json!([])), 1 => Just(json!(["r0"]))];
+    let middlewares = prop::collection::vec("m[0-3]", 0..3);
+    (rule, entry_points, "s[0-3]", middlewares, tls, parents, 0..3).prop_map(
+        |(rule, entry_points, service, middlewares, tls, parents, priority)| {
+            let mut options = json!({"rule": rule, "entryPoints": entry_points, "service": service,
+                "middlewares": middlewares, "parentRefs": parents, "priority": priority});
+            if !tls.is_null() {
+                options["tls"] = tls;
+            }
+            options
+        },
+    )
+}
+
+fn service_options() -> impl Strategy<Value = Value> {
+    let balancer = |more: Value| {
+        let mut options = json!({"servers": [{"url": "http://127.0.0.1:1"}]});
+        options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "loadBalancer": options })
+    };
+    prop_oneof![
+        Just(balancer(json!({}))),
+        Just(balancer(json!({"serversTransport": "t"}))),
+        Just(balancer(json!({"healthCheck": {"path": "/"}}))),
+        // Only upwards: which of a circle is found first is another question.
+        Just(json!({"weighted": {"services": [{"name": "s3"}]}})),
+        Just(json!({})),
+    ]
+}
+
+fn middleware_options() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(json!({"addPrefix": {"prefix": "/x"}})),
+        Just(json!({"addPrefix": {"prefix": ""}})),
+        Just(json!({"chain": {"middlewares": ["m3"]}})),
+        Just(json!({"chain": {"middlewares": ["m2", "m3"]}})),
+        Just(json!({"rateLimit": {"average": 5}})),
+        Just(json!({"inFlightReq": {"amount": 5}})),
+        Just(json!({})),
+    ]
+}
+
+/// All that can be seen of a result.
+fn seen(compiled: &Compiled) -> Vec<String> {
+    let report = &compiled.report;
+    let mut lines: Vec<String> = vec![format!("{} {}", compiled.digest, report.disabled())];
+    for (name, one) in &report.routers {
+        let options = serde_json::to_string(&one.in_force(name)).unwrap();
+        lines.push(format!("{name} {options} {:?} {:?} {:?}", one.status, one.using, one.errors));
+    }
+    lines.extend(report.faulty.keys().map(|name| format!("faulty {name}")));
+    for (name, one) in &report.services {
+        let ServiceReport { object, built } = one;
+        let built = built.is_some();
+        lines.push(format!(
+            "{name} {:?} {:?} {:?} {built}",
+            object.status, object.used_by, object.errors
+        ));
+    }
+    for (name, one) in &report.middlewares {
+        lines.push(format!("{name} {:?} {:?} {:?}", one.status, one.used_by, one.errors));
+    }
+    lines.extend(report.problems.iter().cloned());
+    lines.push(format!("{} checkers", compiled.checkers.len()));
+    for entry_point in ["web", "websecure"] {
+        let plan = &compiled.plan.entry_points[entry_point];
+        for host in ["a", "b", "c"] {
+            let request = router::testing::get(host, "/x");
+            for table in [&plan.plain, &plan.secure] {
+                let found = table.find(&request.target());
+                let shown = found.map(|route| (&route.name, &route.service, &route.tls_options));
+                lines.push(format!("{entry_point} {host} {shown:?}"));
+            }
+            lines.push(format!("{:?}", plan.tls.options_of(host)));
+        }
+    }
+    lines
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn step_by_step_comes_to_the_same_as_at_once(steps in steps()) {
+        let settings = settings();
+        let mut source = Source::default();
+        let mut compiled = Compiled::default();
+        for (key, options) in steps {
+            let bytes = options.map(|options| serde_json::to_vec(&options).unwrap());
+            source = source.with([(key.as_str(), bytes.as_deref())]);
+            let sources = Sources::from([("file".into(), Arc::new(source.clone()))]);
+            compiled = compile(&sources, &settings, &compiled);
+            let at_once = compile(&sources, &settings, &Compiled::default());
+            prop_assert_eq!(seen(&compiled), seen(&at_once));
+        }
+    }
 }

@@ -56,6 +56,14 @@ impl Tls {
         next
     }
 
+    /// True if routers get the same from both.
+    pub(crate) fn accepts_as(&self, other: &Self) -> bool {
+        self.acceptances.len() == other.acceptances.len()
+            && self.acceptances.iter().all(|(name, one)| {
+                other.acceptances.get(name).is_some_and(|other| Arc::ptr_eq(one, other))
+            })
+    }
+
     /// Certificates of all providers, for the API and for metrics.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = &Arc<Pair>> {
         self.pairs.values().filter_map(|(_, pair, _)| pair.as_ref()).chain(&self.default_pair)

@@ -49,7 +49,7 @@ pub(crate) fn judge(
         let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
         let full = format!("{name}@{provider}");
         match kind {
-            "http/routers" => router_of(source, &name, key, &after, &mut verdict),
+            "http/routers" => router_of(&full, key, &after, &mut verdict),
             "tcp/routers" => {
                 let errors = after.report.tcp_routers.get(full.as_str()).map(|one| &one.errors);
                 stream_router(key, errors, &after, &mut verdict);
@@ -59,7 +59,7 @@ pub(crate) fn judge(
                 stream_router(key, errors, &after, &mut verdict);
             }
             _ => {
-                let probe = after.memory.routers.get(format!("{key}@{PROBE}").as_str());
+                let probe = after.memory.routers.get(&format!("{key}@{PROBE}"));
                 if let Some(probe) = probe.filter(|one| one.report.status == Status::Disabled) {
                     verdict.fault(key, &probe.report.errors.join("; "), &after);
                 }
@@ -110,12 +110,9 @@ fn probes(settings: &Settings, provider: &str, keys: &[&str]) -> Source {
     probes
 }
 
-fn router_of(source: &Source, name: &str, key: &str, after: &Compiled, verdict: &mut Verdict) {
-    let Some(options) = source.routers.get(name) else { return };
+fn router_of(name: &str, key: &str, after: &Compiled, verdict: &mut Verdict) {
     // A router may have become several, one an entry point.
-    let mut mine: Vec<_> = after.memory.routers.values().filter(|one| one.is_of(options)).collect();
-    mine.sort_by(|a, b| a.name.cmp(&b.name));
-    for router in mine {
+    for router in after.memory.routers.of(name) {
         let errors = router.report.errors.join("; ");
         match router.report.status {
             Status::Enabled => {}
@@ -158,7 +155,7 @@ fn tls(keys: &[&str], current: &Compiled, after: &Compiled, verdict: &mut Verdic
 
 /// Routers elsewhere that would no longer work.
 fn others(current: &Compiled, after: &Compiled, verdict: &mut Verdict) {
-    for (name, router) in &after.report.routers {
+    for (name, router) in &after.report.faulty {
         let works = |report: &super::Report| {
             report.routers.get(name).is_some_and(|one| one.status != Status::Disabled)
         };

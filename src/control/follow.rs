@@ -1,18 +1,18 @@
 //! The log to the plan: compiles what is in force and swaps it in, on every peer alike.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use pontoon_cluster::{Document, Documents, Entry, Revision};
+use pontoon_cluster::{Document, Documents, Revision};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::documents::Store;
-use crate::compile::{Compiled, Settings, Source, Sources, Status, compile};
+use crate::compile::{Compiled, Settings, Source, Sources, compile};
 use crate::plan;
 use crate::service::health::Checker;
 use crate::task::Group;
@@ -78,7 +78,7 @@ pub(crate) struct Follower {
     documents: Arc<Documents>,
     checkers: HashMap<usize, (Arc<Checker>, CancellationToken)>,
     /// Lines that were logged last, so that each is logged once.
-    told: Vec<String>,
+    told: HashSet<String>,
 }
 
 impl Follower {
@@ -97,7 +97,7 @@ impl Follower {
             tasks,
             documents: Arc::default(),
             checkers: HashMap::new(),
-            told: Vec::new(),
+            told: HashSet::new(),
         }
     }
 
@@ -201,11 +201,9 @@ impl Follower {
             "plan applied"
         );
         let mut lines: Vec<String> = report.problems.clone();
-        for (name, router) in &report.routers {
-            if router.status != Status::Enabled {
-                let errors = router.errors.join("; ");
-                lines.push(format!("router {name} is {}: {errors}", router.status.as_str()));
-            }
+        for (name, router) in &report.faulty {
+            let errors = router.errors.join("; ");
+            lines.push(format!("router {name} is {}: {errors}", router.status.as_str()));
         }
         for (name, router) in &report.tcp_routers {
             lines.push(format!("TCP router {name} is disabled: {}", router.errors.join("; ")));
@@ -213,7 +211,8 @@ impl Follower {
         for (name, router) in &report.udp_routers {
             lines.push(format!("UDP router {name} is disabled: {}", router.errors.join("; ")));
         }
-        for line in lines.iter().filter(|line| !self.told.contains(line)) {
+        let lines: HashSet<String> = lines.into_iter().collect();
+        for line in lines.difference(&self.told) {
             error!("{line}");
         }
         self.told = lines;
@@ -250,13 +249,6 @@ fn updated(sources: &Sources, before: &Documents, now: &Documents) -> Sources {
 
 /// Entries that differ: key, and what it holds now.
 fn changes<'a>(old: &'a Document, new: &'a Document) -> Vec<(&'a str, Option<&'a [u8]>)> {
-    let equal = |a: &Entry, b: &Entry| a.revision == b.revision && a.bytes == b.bytes;
-    let gone = old.entries.keys().filter(|key| !new.entries.contains_key(*key));
-    let mut changes: Vec<(&str, Option<&[u8]>)> = gone.map(|key| (key.as_str(), None)).collect();
-    for (key, entry) in &new.entries {
-        if old.entries.get(key).is_none_or(|known| !equal(known, entry)) {
-            changes.push((key, Some(&entry.bytes)));
-        }
-    }
-    changes
+    let found = old.entries.differences(&new.entries, |a, b| a.bytes == b.bytes);
+    found.into_iter().map(|one| (&**one.key, one.new.map(|entry| &*entry.bytes))).collect()
 }

@@ -83,7 +83,7 @@ fn serving(options: &str) -> Fixture {
         name: route.name.clone(),
         value: route,
     };
-    let entry_point = EntryPoint { plain: Table::new(vec![entry]), ..EntryPoint::default() };
+    let entry_point = EntryPoint { plain: Table::new(&[Arc::new(entry)]), ..EntryPoint::default() };
     let plan = plan::Handle::default();
     let entry_points = [(Arc::from("web"), Arc::new(entry_point))].into();
     plan.store(Arc::new(Plan { generation: 1, entry_points }));

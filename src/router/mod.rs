@@ -11,3 +11,6 @@ pub(crate) use options::Options;
 pub(crate) use rule::{Rule, Syntax};
 pub(crate) use table::{Entry, Table};
 pub(crate) use target::Target;
+
+#[cfg(test)]
+pub(crate) use target::testing;

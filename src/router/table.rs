@@ -1,10 +1,12 @@
 //! The table that finds the route of a request.
 //!
 //! Routes are tried by priority. An index by host, and under each host by path, leaves few of them to try: it only
-//! ever leaves out routes that cannot match, so the answer is that of trying all in order.
+//! ever leaves out routes that cannot match, so the answer is that of trying all in order. A table with some routes
+//! changed shares all else with the one that it was made from.
 
 mod index;
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use index::Index;
 
 use super::{Rule, Target};
 
-/// A route, before it is in a table.
+/// A route in a table.
 #[derive(Debug)]
 pub(crate) struct Entry<T> {
     pub(crate) rule: Arc<Rule>,
@@ -25,55 +27,53 @@ pub(crate) struct Entry<T> {
     pub(crate) value: T,
 }
 
-/// Routes of one entry point, or of one router with children.
-pub(crate) struct Table<T> {
-    /// In the order in which they are tried.
-    routes: Box<[Route<T>]>,
-    index: Index,
+impl<T> Entry<T> {
+    /// Less is tried first.
+    fn order(&self, other: &Self) -> Ordering {
+        other
+            .priority
+            .cmp(&self.priority)
+            .then_with(|| self.precedence.cmp(&other.precedence))
+            .then_with(|| self.name.cmp(&other.name))
+    }
 }
 
-struct Route<T> {
-    rule: Arc<Rule>,
-    value: T,
+/// Routes of one entry point, or of one router with children.
+pub(crate) struct Table<T> {
+    index: Index<T>,
+}
+
+impl<T> Clone for Table<T> {
+    fn clone(&self) -> Self {
+        Self { index: self.index.clone() }
+    }
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self::new(Vec::new())
+        Self::new(&[])
     }
 }
 
 impl<T> Table<T> {
-    pub(crate) fn new(mut entries: Vec<Entry<T>>) -> Self {
-        entries.sort_by(|a, b| {
-            b.priority
-                .cmp(&a.priority)
-                .then_with(|| a.precedence.cmp(&b.precedence))
-                .then_with(|| a.name.cmp(&b.name))
-        });
-        let routes: Box<[Route<T>]> = entries
-            .into_iter()
-            .map(|entry| Route { rule: entry.rule, value: entry.value })
-            .collect();
-        let index = Index::new(routes.iter().map(|route| &*route.rule));
-        Self { routes, index }
+    pub(crate) fn new(entries: &[Arc<Entry<T>>]) -> Self {
+        Self { index: Index::new(entries) }
+    }
+
+    /// The table without some of its entries and with others.
+    pub(crate) fn with(&self, removed: &[Arc<Entry<T>>], added: &[Arc<Entry<T>>]) -> Self {
+        Self { index: self.index.with(removed, added) }
     }
 
     /// The route with the highest priority that takes `target`.
     pub(crate) fn find(&self, target: &Target<'_>) -> Option<&T> {
-        let takes = |rank: u32| self.route(rank).is_some_and(|route| route.rule.matches(target));
-        let rank = self.index.first(target, &takes)?;
-        self.route(rank).map(|route| &route.value)
-    }
-
-    fn route(&self, rank: u32) -> Option<&Route<T>> {
-        self.routes.get(usize::try_from(rank).ok()?)
+        self.index.first(target).map(|entry| &entry.value)
     }
 }
 
 impl<T> fmt::Debug for Table<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table").field("routes", &self.routes.len()).finish_non_exhaustive()
+        f.debug_struct("Table").field("routes", &self.index.len()).finish_non_exhaustive()
     }
 }
 

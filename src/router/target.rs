@@ -142,7 +142,7 @@ fn is_reserved(octet: u8) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod testing {
+pub(crate) mod testing {
     //! Requests for tests of matchers.
 
     use super::*;

@@ -24,16 +24,16 @@ use router::{Entry, Rule, Syntax, Table, Target};
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-fn entries(count: usize) -> Vec<Entry<usize>> {
+fn entries(count: usize) -> Vec<Arc<Entry<usize>>> {
     let entry = |value| {
         let rule = format!("Host(`app-{value}.customers.example.com`) && PathPrefix(`/api`)");
-        Entry {
+        Arc::new(Entry {
             priority: i64::try_from(rule.len()).unwrap_or(0),
             rule: Arc::new(Rule::parse(&rule, Syntax::V3).expect("the rule is right")),
             precedence: 0,
             name: format!("app-{value}@file").into(),
             value,
-        }
+        })
     };
     (0..count).map(entry).collect()
 }
@@ -41,7 +41,7 @@ fn entries(count: usize) -> Vec<Entry<usize>> {
 fn find(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("find");
     for count in [10, 100_000] {
-        let table = Table::new(entries(count));
+        let table = Table::new(&entries(count));
         let host = format!("app-{}.customers.example.com", count / 2);
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::try_from(host).expect("the host is right"));
@@ -60,10 +60,21 @@ fn build(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("build");
     group.sample_size(10);
     group.bench_function("table of 100000 routers", |bencher| {
-        bencher.iter_batched(|| entries(100_000), Table::new, BatchSize::PerIteration);
+        bencher.iter_batched(
+            || entries(100_000),
+            |entries| Table::new(&entries),
+            BatchSize::PerIteration,
+        );
     });
     group.bench_function("100000 rules and their table", |bencher| {
-        bencher.iter(|| Table::new(entries(100_000)));
+        bencher.iter(|| Table::new(&entries(100_000)));
+    });
+    let (all, new) = (entries(100_000), entries(10));
+    let table = Table::new(&all);
+    group.bench_function("table of 100000 with one changed", |bencher| {
+        bencher.iter(|| {
+            table.with(all.get(3..4).unwrap_or_default(), new.get(3..4).unwrap_or_default())
+        });
     });
     group.finish();
 }

@@ -1,182 +1,326 @@
 //! Which routes are worth trying for a request: by host, then by the start of the path.
 //!
 //! Hosts are kept as seeded hashes only. Two hosts with the same hash share a list, which costs a try and no
-//! mistake, because a route's rule has the last word. Routes are called by their rank: their place in the order.
+//! mistake, because a route's rule has the last word. Hosts are spread over shards: a change copies the shards of its
+//! hosts, and shares all others.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 
-use crate::router::Rule;
+use super::Entry;
 use crate::router::Target;
 use crate::router::matcher::{Host, Matcher, wildcard_parent};
 
 /// From this number of routes on, those of a host are kept by path.
 const PATHS_FROM: usize = 9;
+/// Hosts of a shard, about.
+const SHARD_HOSTS: usize = 64;
+/// A table whose shards have grown by this is made anew.
+const GROWTH_MAX: usize = 8;
+
+type Shared<T> = Arc<Entry<T>>;
+type Shard<T> = HashMap<u64, Routes<T>, Hashed>;
 
 /// Routes by host.
-pub(super) struct Index {
+pub(super) struct Index<T> {
     seed: u64,
-    hosts: HashMap<u64, Routes, Hashed>,
-    has_wildcards: bool,
+    /// A power of two of them.
+    shards: Arc<[Arc<Shard<T>>]>,
     /// Routes that any host may have.
-    general: Routes,
+    general: Routes<T>,
+    /// How many hosts have a list, and how many of these are wildcards.
+    hosts: usize,
+    wildcards: usize,
+    entries: usize,
+}
+
+impl<T> Clone for Index<T> {
+    fn clone(&self) -> Self {
+        Self { shards: self.shards.clone(), general: self.general.clone(), ..*self }
+    }
 }
 
 /// Some routes. Most hosts have one.
-enum Routes {
-    One(u32),
-    Many(Box<Paths>),
+enum Routes<T> {
+    One(Shared<T>),
+    Many(Arc<Paths<T>>),
 }
 
-/// Routes by path, in ascending rank.
-#[derive(Default)]
-struct Paths {
+impl<T> Clone for Routes<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::One(entry) => Self::One(entry.clone()),
+            Self::Many(paths) => Self::Many(paths.clone()),
+        }
+    }
+}
+
+/// Routes by path, in the order in which they are tried.
+struct Paths<T> {
     /// Those that any path may have.
-    general: Box<[u32]>,
+    general: Box<[Shared<T>]>,
     /// Sorted by their texts.
-    starts: Box<[Start]>,
+    starts: Box<[Start<T>]>,
 }
 
 /// Routes of which each needs a path that begins with `text`.
-struct Start {
+struct Start<T> {
     text: Box<str>,
     /// The longest other start that this one begins with.
     parent: Option<u32>,
-    ranks: Box<[u32]>,
+    entries: Box<[Shared<T>]>,
 }
 
-impl Index {
-    /// `rules` in the order of their ranks.
-    pub(super) fn new<'r>(rules: impl ExactSizeIterator<Item = &'r Rule>) -> Self {
-        let seed = RandomState::new().hash_one(0_u8);
-        let rules: Vec<&Rule> = rules.collect();
-        let mut lists: HashMap<u64, List, Hashed> =
-            HashMap::with_capacity_and_hasher(rules.len(), Hashed);
-        let mut general = Vec::new();
-        let mut has_wildcards = false;
-        for (rank, rule) in (0_u32..).zip(&rules) {
-            let hosts = rule.tree().required(&|matcher| match matcher {
-                Matcher::Host(host) => key(seed, host),
-                _ => None,
-            });
-            let Some(hosts) = hosts else {
-                general.push(rank);
-                continue;
-            };
-            for (hash, is_wildcard) in hosts {
-                has_wildcards |= is_wildcard;
-                lists.entry(hash).and_modify(|list| list.push(rank)).or_insert(List::One(rank));
-            }
+/// What changes for one host.
+struct Edit<T> {
+    wildcard: bool,
+    removed: Vec<Shared<T>>,
+    added: Vec<Shared<T>>,
+}
+
+impl<T> Default for Edit<T> {
+    fn default() -> Self {
+        Self { wildcard: false, removed: Vec::new(), added: Vec::new() }
+    }
+}
+
+/// Edits by the hash of their host, and those of routes that any host may have.
+struct Edits<T> {
+    hosts: HashMap<u64, Edit<T>, Hashed>,
+    general: Edit<T>,
+}
+
+impl<T> Edits<T> {
+    fn new(seed: u64, removed: &[Shared<T>], added: &[Shared<T>]) -> Self {
+        let mut edits = Self {
+            hosts: HashMap::with_capacity_and_hasher(removed.len() + added.len(), Hashed),
+            general: Edit::default(),
+        };
+        for entry in removed {
+            edits.each(seed, entry, |edit| edit.removed.push(entry.clone()));
         }
-        let hosts = lists.into_iter().map(|(hash, list)| (hash, list.into_routes(&rules)));
-        Self {
-            seed,
-            hosts: hosts.collect(),
-            has_wildcards,
-            general: Routes::Many(Box::new(Paths::new(general, &rules))),
+        for entry in added {
+            edits.each(seed, entry, |edit| edit.added.push(entry.clone()));
         }
+        edits
     }
 
-    /// The lowest rank that `takes` approves. Asked for all ranks, it would approve none below.
-    pub(super) fn first(&self, target: &Target<'_>, takes: &impl Fn(u32) -> bool) -> Option<u32> {
-        let mut best = Best { rank: u32::MAX, takes };
+    /// Calls `edit` for each host of an entry.
+    fn each(&mut self, seed: u64, entry: &Entry<T>, edit: impl Fn(&mut Edit<T>)) {
+        let hosts = entry.rule.tree().required(&|matcher| match matcher {
+            Matcher::Host(host) => key(seed, host),
+            _ => None,
+        });
+        let Some(mut hosts) = hosts else { return edit(&mut self.general) };
+        // A rule may name a host twice.
+        hosts.sort_unstable();
+        hosts.dedup();
+        for (hash, wildcard) in hosts {
+            let one = self.hosts.entry(hash).or_default();
+            one.wildcard = wildcard;
+            edit(one);
+        }
+    }
+}
+
+impl<T> Index<T> {
+    pub(super) fn new(entries: &[Shared<T>]) -> Self {
+        let seed = RandomState::new().hash_one(0_u8);
+        let count = entries.len().div_ceil(SHARD_HOSTS).next_power_of_two();
+        let empty = Self {
+            seed,
+            shards: (0..count).map(|_| Arc::default()).collect(),
+            general: Routes::none(),
+            hosts: 0,
+            wildcards: 0,
+            entries: 0,
+        };
+        empty.edited(&[], entries)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// The index without some entries and with others.
+    pub(super) fn with(&self, removed: &[Shared<T>], added: &[Shared<T>]) -> Self {
+        if self.hosts + added.len() <= self.shards.len() * SHARD_HOSTS * GROWTH_MAX {
+            return self.edited(removed, added);
+        }
+        Self::new(&changed(self.all(), removed, added))
+    }
+
+    /// All entries, each once.
+    fn all(&self) -> Vec<Shared<T>> {
+        let lists = self.shards.iter().flat_map(|shard| shard.values());
+        let mut entries: Vec<_> = lists.chain([&self.general]).flat_map(Routes::all).collect();
+        entries.sort_by_key(Arc::as_ptr);
+        entries.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        entries
+    }
+
+    fn edited(&self, removed: &[Shared<T>], added: &[Shared<T>]) -> Self {
+        let edits = Edits::new(self.seed, removed, added);
+        let mut next = self.clone();
+        next.entries = (self.entries + added.len()).saturating_sub(removed.len());
+        if !edits.general.removed.is_empty() || !edits.general.added.is_empty() {
+            next.general = self.general.edited(&edits.general).unwrap_or_else(Routes::none);
+        }
+        let mut shards: Vec<Arc<Shard<T>>> = self.shards.to_vec();
+        for (hash, edit) in edits.hosts {
+            let Some(shard) = shards.get_mut(place(hash, self.shards.len())) else { continue };
+            let shard = Arc::make_mut(shard);
+            let before = shard.remove(&hash);
+            let after = match &before {
+                Some(routes) => routes.edited(&edit),
+                None => Routes::new(edit.added),
+            };
+            let (had, has) = (usize::from(before.is_some()), usize::from(after.is_some()));
+            next.hosts = next.hosts + has - had;
+            if edit.wildcard {
+                next.wildcards = next.wildcards + has - had;
+            }
+            if let Some(routes) = after {
+                shard.insert(hash, routes);
+            }
+        }
+        next.shards = shards.into();
+        next
+    }
+
+    /// The entry that is tried first of those that take `target`.
+    pub(super) fn first(&self, target: &Target<'_>) -> Option<&Entry<T>> {
+        let mut best = Best { entry: None, target };
         let host = target.host();
         if !host.is_empty() {
-            if let Some(routes) = self.hosts.get(&hash(self.seed, host)) {
-                best.look_through(routes, target.path());
+            if let Some(routes) = self.routes(hash(self.seed, host)) {
+                best.look_through(routes);
             }
-            if self.has_wildcards
+            if self.wildcards > 0
                 && let Some(parent) = wildcard_parent(host)
-                && let Some(routes) = self.hosts.get(&hash(!self.seed, parent))
+                && let Some(routes) = self.routes(hash(!self.seed, parent))
             {
-                best.look_through(routes, target.path());
+                best.look_through(routes);
             }
         }
-        best.look_through(&self.general, target.path());
-        (best.rank != u32::MAX).then_some(best.rank)
+        best.look_through(&self.general);
+        best.entry
+    }
+
+    fn routes(&self, hash: u64) -> Option<&Routes<T>> {
+        self.shards.get(place(hash, self.shards.len()))?.get(&hash)
     }
 }
 
-/// The lowest rank found.
-struct Best<'f, F> {
-    rank: u32,
-    takes: &'f F,
+/// `entries` without those that are removed and with those that are added.
+fn changed<T>(
+    mut entries: Vec<Shared<T>>,
+    removed: &[Shared<T>],
+    added: &[Shared<T>],
+) -> Vec<Shared<T>> {
+    let mut gone: Vec<*const Entry<T>> = removed.iter().map(Arc::as_ptr).collect();
+    gone.sort_unstable();
+    entries.retain(|entry| gone.binary_search(&Arc::as_ptr(entry)).is_err());
+    entries.extend(added.iter().cloned());
+    entries
 }
 
-impl<F: Fn(u32) -> bool> Best<'_, F> {
-    fn look_through(&mut self, routes: &Routes, path: &[u8]) {
+/// The shard of a hash. The map in the shard goes by other bits.
+fn place(hash: u64, shards: usize) -> usize {
+    usize::try_from((hash >> 20) & (shards as u64).wrapping_sub(1)).unwrap_or(0)
+}
+
+/// The best entry found.
+struct Best<'i, 't, T> {
+    entry: Option<&'i Entry<T>>,
+    target: &'t Target<'t>,
+}
+
+impl<'i, T> Best<'i, '_, T> {
+    fn look_through(&mut self, routes: &'i Routes<T>) {
         match routes {
-            Routes::One(rank) => self.try_all(&[*rank]),
+            Routes::One(entry) => self.try_all(std::slice::from_ref(entry)),
             Routes::Many(paths) => {
                 self.try_all(&paths.general);
-                for start in paths.starts_of(path) {
-                    self.try_all(&start.ranks);
+                for start in paths.starts_of(self.target.path()) {
+                    self.try_all(&start.entries);
                 }
             }
         }
     }
 
-    /// `ranks` ascend.
-    fn try_all(&mut self, ranks: &[u32]) {
-        for &rank in ranks {
-            if rank >= self.rank {
+    /// `entries` stand in their order.
+    fn try_all(&mut self, entries: &'i [Shared<T>]) {
+        for entry in entries {
+            if self.entry.is_some_and(|best| best.order(entry).is_le()) {
                 return;
             }
-            if (self.takes)(rank) {
-                self.rank = rank;
+            if entry.rule.matches(self.target) {
+                self.entry = Some(entry);
                 return;
             }
         }
     }
 }
 
-/// Ranks of a host while the index is built.
-enum List {
-    One(u32),
-    Many(Vec<u32>),
-}
-
-impl List {
-    /// Ranks come in ascending order; a rule may name a host twice.
-    fn push(&mut self, rank: u32) {
-        match self {
-            Self::One(first) if *first == rank => {}
-            Self::One(first) => *self = Self::Many(vec![*first, rank]),
-            Self::Many(ranks) if ranks.last() == Some(&rank) => {}
-            Self::Many(ranks) => ranks.push(rank),
-        }
+impl<T> Routes<T> {
+    fn none() -> Self {
+        Self::Many(Arc::new(Paths { general: Box::default(), starts: Box::default() }))
     }
 
-    fn into_routes(self, rules: &[&Rule]) -> Routes {
+    /// `None` without entries.
+    fn new(mut entries: Vec<Shared<T>>) -> Option<Self> {
+        entries.sort_by(|one, other| one.order(other));
+        if entries.len() < 2 {
+            return entries.pop().map(Self::One);
+        }
+        Some(Self::Many(Arc::new(Paths::new(entries))))
+    }
+
+    fn edited(&self, edit: &Edit<T>) -> Option<Self> {
+        Self::new(changed(self.all(), &edit.removed, &edit.added))
+    }
+
+    /// Each once.
+    fn all(&self) -> Vec<Shared<T>> {
         match self {
-            Self::One(rank) => Routes::One(rank),
-            Self::Many(ranks) => Routes::Many(Box::new(Paths::new(ranks, rules))),
+            Self::One(entry) => vec![entry.clone()],
+            Self::Many(paths) => {
+                let starts = paths.starts.iter().flat_map(|start| &start.entries);
+                let mut entries: Vec<_> = paths.general.iter().chain(starts).cloned().collect();
+                entries.sort_by_key(Arc::as_ptr);
+                entries.dedup_by(|one, other| Arc::ptr_eq(one, other));
+                entries
+            }
         }
     }
 }
 
-impl Paths {
-    /// `ranks` ascend.
-    fn new(ranks: Vec<u32>, rules: &[&Rule]) -> Self {
-        if ranks.len() < PATHS_FROM {
-            return Self { general: ranks.into(), starts: Box::default() };
+impl<T> Paths<T> {
+    /// `entries` stand in their order.
+    fn new(entries: Vec<Shared<T>>) -> Self {
+        if entries.len() < PATHS_FROM {
+            return Self { general: entries.into(), starts: Box::default() };
         }
         let mut general = Vec::new();
-        let mut by_start: Vec<(&str, u32)> = Vec::with_capacity(ranks.len());
-        for rank in ranks {
-            let rule = usize::try_from(rank).ok().and_then(|rank| rules.get(rank));
-            match rule.and_then(|rule| rule.tree().required(&path_start)) {
-                Some(starts) => by_start.extend(starts.into_iter().map(|start| (start, rank))),
-                None => general.push(rank),
+        // By text, and then by the place in the order.
+        let mut by_start: Vec<(&str, usize, &Shared<T>)> = Vec::with_capacity(entries.len());
+        for (place, entry) in entries.iter().enumerate() {
+            match entry.rule.tree().required(&path_start) {
+                Some(starts) => {
+                    by_start.extend(starts.into_iter().map(|start| (start, place, entry)));
+                }
+                None => general.push(entry.clone()),
             }
         }
-        by_start.sort_unstable();
-        by_start.dedup();
-        let mut starts: Vec<Start> = Vec::new();
+        by_start.sort_unstable_by_key(|&(start, place, _)| (start, place));
+        by_start.dedup_by_key(|(start, place, _)| (*start, *place));
+        let mut starts: Vec<Start<T>> = Vec::new();
         // The starts that the one at hand begins with, shortest first.
         let mut open: Vec<(u32, &str)> = Vec::new();
         for group in by_start.chunk_by(|a, b| a.0 == b.0) {
-            let Some(&(start, _)) = group.first() else { continue };
+            let Some(&(start, ..)) = group.first() else { continue };
             while open.last().is_some_and(|(_, outer)| !start.starts_with(outer)) {
                 open.pop();
             }
@@ -184,15 +328,15 @@ impl Paths {
             if let Ok(place) = u32::try_from(starts.len()) {
                 open.push((place, start));
             }
-            let ranks = group.iter().map(|&(_, rank)| rank).collect();
-            starts.push(Start { text: start.into(), parent, ranks });
+            let entries = group.iter().map(|&(_, _, entry)| entry.clone()).collect();
+            starts.push(Start { text: start.into(), parent, entries });
         }
         Self { general: general.into(), starts: starts.into() }
     }
 
     /// The starts that `path` begins with, longest first. The last start that does not sort behind `path` is one of
     /// them, or begins with all of them.
-    fn starts_of(&self, path: &[u8]) -> impl Iterator<Item = &Start> {
+    fn starts_of(&self, path: &[u8]) -> impl Iterator<Item = &Start<T>> {
         let after = self.starts.partition_point(|start| start.text.as_bytes() <= path);
         let last = after.checked_sub(1).and_then(|place| self.starts.get(place));
         std::iter::successors(last, |start| {
