@@ -195,8 +195,7 @@ async fn tell_plans(observers: Arc<Observers>, view: follow::View, stop: Cancell
         let now = view.load();
         if now.plans != plans {
             plans = now.plans;
-            let report = &now.compiled.report;
-            observers.plan_applied(report.routers.keys().cloned(), report.services.keys().cloned());
+            observers.plan_applied();
         }
         match stop.run_until_cancelled(changed.changed()).await {
             Some(Ok(())) => {}

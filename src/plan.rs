@@ -37,8 +37,6 @@ pub(crate) struct Route {
     pub(crate) service: Arc<str>,
     /// The chain.
     pub(crate) handler: SharedHandler,
-    /// TLS options that the router asks for, qualified; a request over a handshake with others is answered 421.
-    pub(crate) tls_options: Arc<str>,
     /// What is observed of its requests.
     pub(crate) observed: Observed,
     /// Internal routers (`api@internal` …) are left out of logs and metrics unless asked for.

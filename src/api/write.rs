@@ -147,7 +147,8 @@ impl Inner {
         let wanted = document::decode(body, document::format(&head.headers)?)?;
         let expected = asked.condition.expected(now.revision)?;
         let wanted = document::keep_names(wanted, &now.entries);
-        let checked = self.checked(Difference::new(&now.entries, &wanted), &Strict::Whole(&wanted)).await?;
+        let checked =
+            self.checked(Difference::new(&now.entries, &wanted), &Strict::Whole(&wanted)).await?;
         self.put(asked, (wanted, expected), checked).await
     }
 
@@ -182,7 +183,8 @@ impl Inner {
             check(asked.condition.expected(now.revision)?, now.revision)?;
             let wanted = document::patched(&now.entries, &patch)?;
             let wanted = document::keep_names(wanted, &now.entries);
-            let checked = self.checked(Difference::new(&now.entries, &wanted), &Strict::Changed).await?;
+            let checked =
+                self.checked(Difference::new(&now.entries, &wanted), &Strict::Changed).await?;
             if dry_run(asked.head) {
                 return Ok(Ended::Would(checked));
             }
@@ -257,7 +259,8 @@ impl Inner {
             .document_at(PROVIDER, revision)
             .map_err(|compacted| watch::gone(compacted.floor))?;
         let wanted = unchanged(&then);
-        let checked = self.checked(Difference::new(&asked.now.entries, &wanted), &Strict::Nothing).await?;
+        let checked =
+            self.checked(Difference::new(&asked.now.entries, &wanted), &Strict::Nothing).await?;
         self.put(asked, (wanted, expected), checked).await
     }
 

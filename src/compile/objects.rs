@@ -23,6 +23,17 @@ const PER_ROUTER: [&str; 3] = ["circuitBreaker", "inFlightReq", "rateLimit"];
 /// How deep services and chains may refer to each other.
 const DEPTH_MAX: usize = 64;
 
+/// Most middlewares that one name may stand for.
+const PARTS_MAX: usize = 1024;
+
+/// The middlewares of a chain.
+#[derive(Default)]
+struct Parts {
+    names: Vec<String>,
+    /// How many names have been looked at.
+    looked: usize,
+}
+
 /// What came of building an object, and of what: it stands while neither the options nor one of these changes.
 struct Record<T> {
     needs: Arc<[Key]>,
@@ -49,6 +60,8 @@ pub(crate) struct Built {
     own: Map<Arc<str>, Arc<Own>>,
     /// Routers that name an object, whether it exists or not.
     users: Map<Key, Users>,
+    /// How many of these name it only, since they are disabled whatever it is.
+    idle: Map<Key, usize>,
     /// Health checks, by service.
     checked: Map<Arc<str>, Arc<[Arc<Checker>]>>,
 }
@@ -140,6 +153,15 @@ impl Built {
         for router in &routers.added {
             router.uses().for_each(|key| edits.entry(key).or_default().new.push(&router.name));
         }
+        for (router, new) in routers.changed().filter(|(router, _)| router.is_idle()) {
+            for key in router.uses().collect::<BTreeSet<_>>() {
+                let count = self.idle.get(&key).copied().unwrap_or(0);
+                match if new { count + 1 } else { count - 1 } {
+                    0 => drop(self.idle.remove(&key)),
+                    count => drop(self.idle.insert(key, count)),
+                }
+            }
+        }
         for (key, Edit { gone, new }) in edits {
             let mut users = self.users.get(&key).cloned().unwrap_or_default();
             for name in gone {
@@ -158,14 +180,19 @@ impl Built {
         }
     }
 
+    /// True if a router wants it built.
+    fn is_asked_for(&self, key: &Key) -> bool {
+        let idle = self.idle.get(key).copied().unwrap_or(0);
+        self.users.get(key).is_some_and(|users| users.len() > idle)
+    }
+
     /// Lets go of what nothing uses any more, if one of `touched` is such; says what.
     pub(crate) fn sweep(&mut self, touched: &BTreeSet<Key>) -> Vec<Key> {
-        let unused = |key: &&Key| !self.users.contains_key(*key) && self.has(key);
-        if !touched.iter().any(|key| unused(&key)) {
+        if !touched.iter().any(|key| !self.is_asked_for(key) && self.has(key)) {
             return Vec::new();
         }
         let mut live: HashSet<&Key> = HashSet::new();
-        let mut open: Vec<&Key> = self.users.keys().collect();
+        let mut open: Vec<&Key> = self.users.keys().filter(|key| self.is_asked_for(key)).collect();
         while let Some(key) = open.pop() {
             if live.insert(key) {
                 open.extend(self.needs(key));
@@ -228,7 +255,7 @@ pub(crate) struct Objects<'a> {
     previous: &'a Built,
     dirty: &'a BTreeSet<Key>,
     built: RefCell<Built>,
-    /// What has been built in this compilation.
+    /// What has been built in this compilation, and what was let go.
     made: RefCell<Vec<Key>>,
     /// Middlewares of users that are built anew.
     own: RefCell<HashMap<Arc<str>, Own>>,
@@ -244,6 +271,8 @@ impl<'a> Objects<'a> {
         dirty: &'a BTreeSet<Key>,
     ) -> Self {
         let mut built = previous.clone();
+        // What a changed object held may be held by nothing now.
+        let released = dirty.iter().flat_map(|key| previous.needs(key).iter().cloned()).collect();
         let mut own = HashMap::<Arc<str>, Own>::new();
         for key in dirty {
             built.forget(key);
@@ -257,13 +286,13 @@ impl<'a> Objects<'a> {
             previous,
             dirty,
             built: RefCell::new(built),
-            made: RefCell::default(),
+            made: RefCell::new(released),
             own: RefCell::new(own),
             stack: RefCell::default(),
         }
     }
 
-    /// What stands now, and what of it is new.
+    /// What stands now, and what of it is new or was let go.
     pub(crate) fn finish(self) -> (Built, Vec<Key>) {
         let mut built = self.built.into_inner();
         for (user, own) in self.own.into_inner() {
@@ -389,34 +418,42 @@ impl<'a> Objects<'a> {
 
     /// The middlewares that a qualified name stands for, chains expanded, for `user` (a router or a service).
     pub(crate) fn chain(&self, name: &str, user: &Arc<str>) -> Result<Vec<Shared>, String> {
-        let mut names = Vec::new();
-        self.expand(name, &mut names, 0)?;
-        names.iter().map(|name| self.one(name, user)).collect()
+        let mut parts = Parts::default();
+        let expanded = self.expand(name, &mut parts, 0);
+        // All are tried, so that what has been tried does not depend on what was wrong before.
+        let all: Vec<_> = parts.names.iter().map(|name| self.one(name, user)).collect();
+        expanded?;
+        all.into_iter().collect()
     }
 
-    fn expand(&self, name: &str, names: &mut Vec<String>, depth: usize) -> Result<(), String> {
-        if depth > DEPTH_MAX || names.len() > 1024 {
+    fn expand(&self, name: &str, parts: &mut Parts, depth: usize) -> Result<(), String> {
+        parts.looked += 1;
+        if depth > DEPTH_MAX || parts.looked > PARTS_MAX {
             return Err(format!(
                 "could not instantiate middleware {name}: recursion detected in {name}"
             ));
         }
         let (_, provider) = split(name);
         let options = self.middleware_options(name)?;
-        match &options.chain {
-            Some(chain) if options.kinds().len() == 1 => {
-                let inner: Vec<String> =
-                    chain.middlewares.iter().map(|inner| qualify(inner, provider)).collect();
-                if !self.built.borrow().middlewares.contains_key(name) {
-                    let needs = inner.iter().map(|name| Key::middleware(name.as_str()));
-                    self.keep_middleware(name, needs.collect(), Ok(None));
-                }
-                inner.iter().try_for_each(|inner| self.expand(inner, names, depth + 1))
-            }
-            _ => {
-                names.push(name.to_owned());
-                Ok(())
-            }
+        let Some(chain) = options.chain.as_ref().filter(|_| options.kinds().len() == 1) else {
+            parts.names.push(name.to_owned());
+            return Ok(());
+        };
+        let inner: Vec<String> =
+            chain.middlewares.iter().map(|inner| qualify(inner, provider)).collect();
+        if !self.built.borrow().middlewares.contains_key(name) {
+            let needs = inner.iter().map(|name| Key::middleware(name.as_str()));
+            self.keep_middleware(name, needs.collect(), Ok(None));
         }
+        let mut result = Ok(());
+        for inner in inner {
+            // Of a chain in a circle, all that is left would be walked through again and again.
+            if parts.looked > PARTS_MAX {
+                break;
+            }
+            result = result.and(self.expand(&inner, parts, depth + 1));
+        }
+        result
     }
 
     fn keep_middleware(&self, name: &str, needs: Vec<Key>, result: Result<Option<Shared>, String>) {

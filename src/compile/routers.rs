@@ -47,6 +47,7 @@ pub(crate) struct Kept {
     pub(crate) entry: Option<Arc<Entry<Arc<Route>>>>,
     /// The middlewares and the service that the route was built with.
     parts: Option<Parts>,
+    idle: bool,
     /// Qualified name of the TLS options that its names are shaken with; `None` without TLS.
     pub(crate) tls: Option<Arc<str>>,
 }
@@ -55,6 +56,11 @@ impl Kept {
     /// True if it takes part in conflicts between TLS options.
     pub(crate) fn asks_other_tls(&self) -> bool {
         self.tls.as_ref().is_some_and(|options| &**options != DEFAULT)
+    }
+
+    /// True if it is disabled whatever its middlewares and its service are.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle
     }
 
     /// True if it knows of routers above it, whose existence its report depends on.
@@ -182,9 +188,15 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Routers that are gone, and those that are new.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = (&Arc<Kept>, bool)> {
+        let gone = self.removed.iter().map(|router| (router, false));
+        gone.chain(self.added.iter().map(|router| (router, true)))
+    }
+
     /// Services and middlewares that routers have begun or ceased to name.
     pub(crate) fn touched(&self) -> BTreeSet<Key> {
-        self.removed.iter().chain(&self.added).flat_map(|router| router.uses()).collect()
+        self.changed().flat_map(|(router, _)| router.uses()).collect()
     }
 }
 
@@ -567,7 +579,8 @@ fn settle(drafts: &mut [Draft]) -> bool {
 /// Middlewares and service of a draft; the router as the plan has it.
 fn finish(context: &Context<'_>, mut draft: Draft, previous: &All) -> Arc<Kept> {
     context.objects.begin(&draft.name);
-    let parts = if draft.status == Status::Disabled { None } else { parts(context, &mut draft) };
+    let idle = draft.status == Status::Disabled;
+    let parts = if idle { None } else { parts(context, &mut draft) };
     let interner = &context.interner;
     let tls = draft.options.tls.as_ref().map(|tls| match &parts {
         Some(_) => draft.tls_options.clone(),
@@ -593,7 +606,11 @@ fn finish(context: &Context<'_>, mut draft: Draft, previous: &All) -> Arc<Kept> 
             (None, None) => true,
             _ => false,
         };
-        if same && Arc::ptr_eq(&old.original, &draft.original) && old.origin == draft.origin {
+        if same
+            && old.idle == idle
+            && Arc::ptr_eq(&old.original, &draft.original)
+            && old.origin == draft.origin
+        {
             return old.clone();
         }
     }
@@ -601,7 +618,7 @@ fn finish(context: &Context<'_>, mut draft: Draft, previous: &All) -> Arc<Kept> 
         (Some(parts), Some(rule)) => {
             let place = context.settings.precedence.iter();
             let place = place.clone().position(|name| **name == *draft.provider);
-            let route = route(interner, parts, &draft.name, &report, tls.as_ref());
+            let route = route(interner, parts, &draft.name, &report);
             Some(Arc::new(Entry {
                 rule: rule.clone(),
                 priority: report.priority,
@@ -621,17 +638,12 @@ fn finish(context: &Context<'_>, mut draft: Draft, previous: &All) -> Arc<Kept> 
         rule: draft.rule,
         entry,
         parts,
+        idle,
         tls,
     })
 }
 
-fn route(
-    interner: &Interner,
-    parts: &Parts,
-    name: &Arc<str>,
-    report: &RouterReport,
-    tls: Option<&Arc<str>>,
-) -> Route {
+fn route(interner: &Interner, parts: &Parts, name: &Arc<str>, report: &RouterReport) -> Route {
     let provider = split(name).1;
     let observed = report.applied.as_ref().map(|applied| &applied.observability);
     let observed =
@@ -644,7 +656,6 @@ fn route(
         } else {
             Arc::new(Chain::new(parts.middlewares.to_vec(), parts.service.clone()))
         },
-        tls_options: tls.cloned().unwrap_or_else(|| interner.text(DEFAULT)),
         observed: Observed {
             access_logs: observed(|one| one.access_logs),
             metrics: observed(|one| one.metrics),
@@ -656,26 +667,21 @@ fn route(
 fn parts(context: &Context<'_>, draft: &mut Draft) -> Option<Parts> {
     let provider = draft.provider.clone();
     let options = draft.options.clone();
-    let mut middlewares = Vec::new();
-    for name in &options.middlewares {
-        match context.objects.chain(&qualify(name, &provider), &draft.name) {
-            Ok(some) => middlewares.extend(some),
-            Err(error) => {
-                draft.disable(error);
-                return None;
-            }
-        }
-    }
-    if options.service.is_empty() {
-        draft.disable("the service is missing on the router");
-        return None;
-    }
-    match context.objects.service(&qualify(&options.service, &provider)) {
-        Ok(service) => {
+    let names = options.middlewares.iter();
+    // All are tried, so that what has been tried does not depend on what was wrong before.
+    let chains: Vec<_> =
+        names.map(|name| context.objects.chain(&qualify(name, &provider), &draft.name)).collect();
+    let service = match &options.service {
+        none if none.is_empty() => Err("the service is missing on the router".to_owned()),
+        name => context.objects.service(&qualify(name, &provider)),
+    };
+    let chains: Result<Vec<Vec<Shared>>, String> = chains.into_iter().collect();
+    match (chains, service) {
+        (Ok(chains), Ok(service)) => {
             let service: SharedHandler = service;
-            Some(Parts { middlewares: middlewares.into(), service })
+            Some(Parts { middlewares: chains.into_iter().flatten().collect(), service })
         }
-        Err(error) => {
+        (Err(error), _) | (_, Err(error)) => {
             draft.disable(error);
             None
         }

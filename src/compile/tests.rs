@@ -314,7 +314,7 @@ fn seen(compiled: &Compiled) -> Vec<String> {
             let request = router::testing::get(host, "/x");
             for table in [&plan.plain, &plan.secure] {
                 let found = table.find(&request.target());
-                let shown = found.map(|route| (&route.name, &route.service, &route.tls_options));
+                let shown = found.map(|route| (&route.name, &route.service));
                 lines.push(format!("{entry_point} {host} {shown:?}"));
             }
             lines.push(format!("{:?}", plan.tls.options_of(host)));

@@ -1,12 +1,11 @@
 //! The documents in force: from the cluster's log, or kept in memory where no cluster is configured.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use pontoon_cluster::{
-    Cluster, Command, Document, Documents, Entry, Expected, ProposeError, PutDocument, Reply,
-    Revision,
+    Cluster, Command, Document, Documents, Entry, Expected, PatchDocument, ProposeError,
+    PutDocument, Reply, Revision,
 };
 use tokio::sync::watch;
 
@@ -66,53 +65,91 @@ impl Store {
         }
     }
 
-    /// Puts a provider's whole document in force. `term` is the one in which this peer leads.
+    /// One provider's document, as applied here.
+    pub(crate) fn document(&self, provider: &str) -> Option<Arc<Document>> {
+        self.documents().documents.get(provider).cloned()
+    }
+
+    /// Puts a provider's document in force: all of it, or the edits that come to the same. `term` is the one in which
+    /// this peer leads.
     pub(crate) async fn publish(
         &self,
         provider: &str,
-        entries: Entries,
+        entries: &Entries,
+        edits: Option<Edits>,
         term: u64,
     ) -> Result<(), PublishError> {
-        match self {
+        let cluster = match self {
             Self::Alone(alone) => {
-                alone.put(provider, entries);
-                Ok(())
+                alone.change(provider, entries, edits);
+                return Ok(());
             }
-            Self::Cluster(cluster) => {
+            Self::Cluster(cluster) => cluster,
+        };
+        let command = match edits {
+            None => {
+                let entries = entries.iter().map(|(key, value)| (key.to_string(), value.clone()));
                 let put = PutDocument {
                     provider: provider.to_owned(),
-                    entries: entries.into_iter().map(|(key, value)| (key, value.into())).collect(),
+                    entries: entries.collect(),
                     expected: Expected::Any,
                     fence: Some(term),
                 };
-                let applied = cluster.propose(Command::put(put, provider)).await?;
-                match applied.reply {
-                    Reply::Stored { .. } | Reply::Unchanged => Ok(()),
-                    Reply::Refused { reason } => Err(PublishError::Refused(reason)),
-                    Reply::Conflict { current, .. } => {
-                        Err(PublishError::Refused(format!("the document is at revision {current}")))
-                    }
-                }
+                Command::put(put, provider)
+            }
+            Some(edits) => {
+                let any = Expected::Any;
+                let patch = PatchDocument {
+                    provider: provider.to_owned(),
+                    set: edits.set.into_iter().map(|(key, value)| (key, value, any)).collect(),
+                    delete: edits.deleted.into_iter().map(|key| (key, any)).collect(),
+                    expected_document: Expected::still(edits.expected),
+                    fence: Some(term),
+                };
+                Command::patch(patch, provider)
+            }
+        };
+        match cluster.propose(command).await?.reply {
+            Reply::Stored { .. } | Reply::Unchanged => Ok(()),
+            Reply::Refused { reason } => Err(PublishError::Refused(reason)),
+            Reply::Conflict { current, .. } => {
+                Err(PublishError::Refused(format!("the document is at revision {current}")))
             }
         }
     }
 }
 
+/// What changes in a document.
+#[derive(Debug, Default)]
+pub(crate) struct Edits {
+    pub(crate) set: Vec<(String, Bytes)>,
+    pub(crate) deleted: Vec<String>,
+    /// The revision of the document that they are for.
+    pub(crate) expected: Revision,
+}
+
+impl Edits {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.deleted.is_empty()
+    }
+}
+
 impl Alone {
-    fn put(&self, provider: &str, entries: Entries) {
+    fn change(&self, provider: &str, entries: &Entries, edits: Option<Edits>) {
         let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
         let revision = Revision(documents.revision.0 + 1);
-        let known = documents.documents.get(provider).cloned().unwrap_or_default();
-        let entries: BTreeMap<String, Entry> = entries
-            .into_iter()
-            .map(|(key, value)| {
-                let entry = match known.entries.get(&key) {
-                    Some(entry) if *entry.bytes == value => entry.clone(),
-                    _ => Entry { revision, bytes: Bytes::from(value) },
-                };
-                (key, entry)
-            })
-            .collect();
+        let entry = |bytes: &Bytes| Entry { revision, bytes: bytes.clone() };
+        let known = documents.documents.get(provider).map(|known| known.entries.clone());
+        let entries = match (known, edits) {
+            (Some(mut known), Some(edits)) => {
+                known.extend(edits.set.iter().map(|(key, bytes)| (key.clone(), entry(bytes))));
+                for key in &edits.deleted {
+                    known.remove(key);
+                }
+                known
+            }
+            _ => entries.iter().map(|(key, bytes)| (key.to_string(), entry(bytes))).collect(),
+        };
         let mut next = Documents::clone(&documents);
         next.revision = revision;
         next.documents.insert(provider.to_owned(), Arc::new(Document { revision, entries }));

@@ -13,9 +13,13 @@ use tracing::{error, info};
 
 use super::documents::Store;
 use crate::compile::{Compiled, Settings, Source, Sources, compile};
-use crate::plan;
+use crate::plan::{self, Plan};
 use crate::service::health::Checker;
 use crate::task::Group;
+
+/// Longest wait for requests to end that began under an older plan; those that take longer pay for it themselves.
+const RETIRE_MAX: Duration = Duration::from_mins(1);
+const RETIRE_LOOK: Duration = Duration::from_millis(100);
 
 /// What is in force on this peer.
 #[derive(Clone, Default)]
@@ -131,14 +135,16 @@ impl Follower {
             }
             return;
         }
-        let sources = Arc::new(updated(&before.sources, &self.documents, &documents));
-        let settings = self.settings.clone();
-        let (with, previous) = (sources.clone(), before.compiled.clone());
+        let (settings, previous) = (self.settings.clone(), before.clone());
+        let (old, new) = (self.documents.clone(), documents.clone());
         let started = Instant::now();
-        let compiled =
-            tokio::task::spawn_blocking(move || compile(&with, &settings, &previous)).await;
-        let compiled = match compiled {
-            Ok(compiled) => Arc::new(compiled),
+        let work = move || {
+            let sources = Arc::new(updated(&previous.sources, &old, &new));
+            let compiled = Arc::new(compile(&sources, &settings, &previous.compiled));
+            (sources, compiled)
+        };
+        let (sources, compiled) = match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
             Err(error) => {
                 error!(%error, "compiling failed; the last plan stays in force");
                 return;
@@ -146,6 +152,7 @@ impl Follower {
         };
         let took = started.elapsed();
         self.plan.store(compiled.plan.clone());
+        self.tasks.spawn(retire(before.compiled.plan.clone()));
         self.watch_health(&compiled.checkers);
         self.tell(&compiled, documents.revision, took);
         self.documents = documents.clone();
@@ -217,6 +224,16 @@ impl Follower {
         }
         self.told = lines;
     }
+}
+
+/// Holds a plan until no request does, so that none of them has to take it apart on its core.
+async fn retire(plan: Arc<Plan>) {
+    let end = Instant::now() + RETIRE_MAX;
+    // The report of what is in force held it, too, until a moment ago.
+    while Arc::strong_count(&plan) > 1 && Instant::now() < end {
+        tokio::time::sleep(RETIRE_LOOK).await;
+    }
+    drop(tokio::task::spawn_blocking(move || drop(plan)).await);
 }
 
 fn same(a: &Documents, b: &Documents) -> bool {

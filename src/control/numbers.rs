@@ -45,6 +45,14 @@ impl Source for Numbers {
         servers
     }
 
+    fn has_router(&self, name: &str) -> bool {
+        self.view.load().compiled.report.routers.contains_key(name)
+    }
+
+    fn has_service(&self, name: &str) -> bool {
+        self.view.load().compiled.report.services.contains_key(name)
+    }
+
     fn numbers(&self) -> Vec<Number> {
         let now = self.view.load();
         let report = &now.compiled.report;

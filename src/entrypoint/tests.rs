@@ -71,7 +71,6 @@ fn serving(options: &str) -> Fixture {
         name: "all@test".into(),
         service: "echo@test".into(),
         handler,
-        tls_options: "default".into(),
         observed,
         internal: false,
     });

@@ -1,6 +1,5 @@
 //! Access log and metrics together, as the data plane sees them.
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -73,16 +72,10 @@ impl Observers {
         self.exposition.clone()
     }
 
-    /// A plan is in force; names are `name@provider`.
-    pub(crate) fn plan_applied(
-        &self,
-        routers: impl IntoIterator<Item = Arc<str>>,
-        services: impl IntoIterator<Item = Arc<str>>,
-    ) {
+    /// A plan is in force.
+    pub(crate) fn plan_applied(&self) {
         if let Some(metrics) = &self.metrics {
-            let (routers, services): (HashSet<_>, HashSet<_>) =
-                (routers.into_iter().collect(), services.into_iter().collect());
-            metrics.plan_applied(routers, services);
+            metrics.plan_applied();
         }
     }
 

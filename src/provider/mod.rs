@@ -11,14 +11,16 @@ pub(crate) mod nomad;
 pub(crate) mod rest;
 pub(crate) mod swarm;
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use pontoon_cluster::Map;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// One provider's whole configuration as entries: key such as `http/routers/NAME`, value canonical JSON.
-pub(crate) type Entries = BTreeMap<String, Vec<u8>>;
+pub(crate) type Entries = Map<Arc<str>, Bytes>;
 
 /// Why a provider cannot go on. It is logged; the others go on.
 #[derive(Debug, thiserror::Error)]

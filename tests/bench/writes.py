@@ -95,8 +95,8 @@ def failover(peers, rounds):
     """Seconds from kill -9 of the leader to the next accepted write, and requests lost at the others."""
     times, lost, sent = [], 0, 0
     for _ in range(rounds):
-        name = until(lambda: peers[0].leader(), 10, "a leader")
-        until(lambda: all(peer.leader() == name for peer in peers), 10, "all to agree")
+        until(lambda: len({peer.leader() for peer in peers}) == 1 and peers[0].leader(), 20, "all to agree")
+        name = peers[0].leader()
         time.sleep(1)
         leader = next(peer for peer in peers if peer.name == name)
         rest = [peer for peer in peers if peer is not leader]

@@ -10,7 +10,7 @@ mod families;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ::http::header::CONTENT_TYPE;
@@ -74,6 +74,9 @@ pub(crate) trait Source: Send + Sync {
     fn certificates(&self) -> Vec<Certificate>;
     fn servers(&self) -> Vec<ServerUp>;
     fn numbers(&self) -> Vec<Number>;
+    /// Whether the plan in force has a router of this qualified name.
+    fn has_router(&self, name: &str) -> bool;
+    fn has_service(&self, name: &str) -> bool;
 }
 
 /// Counters of requests and connections.
@@ -94,13 +97,6 @@ struct State {
     totals: Totals,
     reloads: u64,
     last_reload: f64,
-    /// Routers and services of the plan in force; `None` before the first.
-    live: Option<Live>,
-}
-
-struct Live {
-    routers: HashSet<Arc<str>>,
-    services: HashSet<Arc<str>>,
 }
 
 impl Metrics {
@@ -160,11 +156,10 @@ impl Metrics {
     }
 
     /// Counts a plan that is now in force. Series of routers and services that it does not have are told once more.
-    pub(super) fn plan_applied(&self, routers: HashSet<Arc<str>>, services: HashSet<Arc<str>>) {
+    pub(super) fn plan_applied(&self) {
         let mut state = self.state();
         state.reloads += 1;
         state.last_reload = clock::now().as_secs() as f64;
-        state.live = Some(Live { routers, services });
     }
 
     /// Where the rest is read; the first one stays.
@@ -216,12 +211,11 @@ impl Metrics {
             state.last_reload,
         );
         families.totals(&state.totals, &self.bounds, &self.header_labels);
-        let State { totals, live, .. } = &mut *state;
-        if let Some(Live { routers, services }) = live {
-            totals.retain(|scope| match scope {
+        if let Some(source) = self.source.get().filter(|_| state.reloads > 0) {
+            state.totals.retain(|scope| match scope {
                 Scope::EntryPoint(_) => true,
-                Scope::Router { router, .. } => routers.contains(router),
-                Scope::Service(service) => services.contains(service),
+                Scope::Router { router, .. } => source.has_router(router),
+                Scope::Service(service) => source.has_service(service),
             });
         }
         families.into_inner()

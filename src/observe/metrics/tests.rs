@@ -125,7 +125,8 @@ fn wrong_labels_are_refused() {
 fn series_of_what_has_vanished_are_told_once_more() {
     let metrics = metrics(&Options { add_routers_labels: true, ..Options::default() });
     Sample::default().summary(|summary| metrics.finished(summary));
-    metrics.plan_applied([].into(), [].into());
+    metrics.connect(Arc::new(Nothing));
+    metrics.plan_applied();
     assert!(text(&metrics).contains("web@file"));
     let later = text(&metrics);
     assert!(!later.contains("web@file") && !later.contains("app@file"), "{later}");
@@ -145,6 +146,13 @@ fn connections_are_summed() {
 struct Fixed;
 
 impl Source for Fixed {
+    fn has_router(&self, _: &str) -> bool {
+        false
+    }
+
+    fn has_service(&self, _: &str) -> bool {
+        false
+    }
     fn certificates(&self) -> Vec<Certificate> {
         vec![Certificate {
             common_name: "example.org".to_owned(),
@@ -196,5 +204,29 @@ fn the_registry_has_ours_and_those_of_the_process() {
         "# TYPE process_open_fds gauge",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
+struct Nothing;
+
+impl Source for Nothing {
+    fn certificates(&self) -> Vec<Certificate> {
+        Vec::new()
+    }
+
+    fn servers(&self) -> Vec<ServerUp> {
+        Vec::new()
+    }
+
+    fn numbers(&self) -> Vec<Number> {
+        Vec::new()
+    }
+
+    fn has_router(&self, _: &str) -> bool {
+        false
+    }
+
+    fn has_service(&self, _: &str) -> bool {
+        false
     }
 }

@@ -8,12 +8,21 @@ use crate::config::value::FileOrContent;
 /// Largest file that is taken in.
 const SIZE_MAX: u64 = 4 << 20;
 
+/// What came of putting contents in the place of names.
+#[derive(Default)]
+pub(super) struct Inlined {
+    pub(super) problems: Vec<String>,
+    /// There was a name of a file.
+    pub(super) any: bool,
+}
+
 /// Puts contents in the place of names. What cannot be read stays a name and is reported.
-pub(super) fn contents(configuration: &mut Configuration) -> Vec<String> {
-    let mut problems = Vec::new();
+pub(super) fn contents(configuration: &mut Configuration) -> Inlined {
+    let mut inlined = Inlined::default();
     let mut put = |place: &str, value: &mut FileOrContent| {
+        inlined.any |= value.is_path();
         if let Err(problem) = content(value) {
-            problems.push(format!("{place}: {problem}"));
+            inlined.problems.push(format!("{place}: {problem}"));
         }
     };
     if let Some(tls) = &mut configuration.tls {
@@ -33,7 +42,7 @@ pub(super) fn contents(configuration: &mut Configuration) -> Vec<String> {
             }
         }
     }
-    let Some(http) = &mut configuration.http else { return problems };
+    let Some(http) = &mut configuration.http else { return inlined };
     for (name, transport) in &mut http.servers_transports {
         for file in &mut transport.root_cas {
             put(&format!("http.serversTransports.{name}.rootCAs"), file);
@@ -54,7 +63,7 @@ pub(super) fn contents(configuration: &mut Configuration) -> Vec<String> {
             put(&format!("http.middlewares.{name}.digestAuth.usersFile"), &mut auth.users_file);
         }
     }
-    problems
+    inlined
 }
 
 fn content(value: &mut FileOrContent) -> Result<(), String> {

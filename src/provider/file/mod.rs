@@ -8,53 +8,31 @@
 //! its place empties it first, and may be read just then.
 
 mod inline;
+mod known;
 pub(crate) mod options;
 mod read;
 mod template;
 mod watch;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use notify::RecursiveMode;
-use sha2::{Digest as _, Sha256};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::{Entries, Provider, ProviderError, Updates};
-use crate::config::dynamic::Configuration;
 
+use known::{EMPTY_SETTLE, Found, Known};
 pub(crate) use read::read_file;
-
-/// How long a file is empty before that counts.
-const EMPTY_SETTLE: Duration = Duration::from_secs(1);
 
 /// The file provider.
 pub(crate) struct FileProvider {
     source: Source,
     watch: bool,
-    good: Arc<Mutex<Good>>,
-}
-
-/// The last content of each file that could be used.
-type Good = BTreeMap<PathBuf, Known>;
-
-struct Known {
-    configuration: Configuration,
-    /// Since when the file is empty, as long as that does not count.
-    empty: Option<Instant>,
-}
-
-/// What one look at the source has found.
-struct Found {
-    entries: Entries,
-    problems: Vec<String>,
-    /// A file may be in the middle of being written.
-    unsettled: bool,
+    known: Arc<Mutex<Known>>,
 }
 
 /// What is read.
@@ -76,7 +54,7 @@ impl FileProvider {
             (file, "") => Source::File(file.into()),
             (_, folder) => Source::Folder(folder.into()),
         };
-        Ok(Self { source, watch: options.watch, good: Arc::default() })
+        Ok(Self { source, watch: options.watch, known: Arc::default() })
     }
 
     /// The files that are read, in the order in which they count. Blocks.
@@ -84,58 +62,16 @@ impl FileProvider {
         read::files(&self.source).map_err(ProviderError::Source)
     }
 
-    /// Reads all that there is now. Blocks: not for a runtime thread.
-    fn read(source: &Source, good: &Mutex<Good>) -> Result<Found, String> {
-        let files = read::files(source)?;
-        let mut good = good.lock().unwrap_or_else(PoisonError::into_inner);
-        good.retain(|path, _| files.contains(path));
-        let mut problems = Vec::new();
-        let mut unsettled = false;
-        let mut all = Configuration::default();
-        for path in &files {
-            match read_file(path) {
-                Ok((configuration, warnings)) => {
-                    problems.extend(warnings.iter().map(ToString::to_string));
-                    unsettled |= settle(&mut good, path, configuration, Instant::now());
-                }
-                Err(found) => {
-                    let known = good.get_mut(path);
-                    let kept = if known.is_some() { "; its last content stays" } else { "" };
-                    if let Some(known) = known {
-                        known.empty = None;
-                    }
-                    problems.extend(found.iter().map(|problem| format!("{problem}{kept}")));
-                }
-            }
-            if let Some(known) = good.get(path) {
-                for key in all.merge(known.configuration.clone()) {
-                    problems.push(format!("{}: {key} is in another file already", path.display()));
-                }
-            }
-        }
-        Ok(Found { entries: all.entries(), problems, unsettled })
-    }
-
     async fn look(&self) -> Result<Found, String> {
-        let (source, good) = (self.source.clone(), self.good.clone());
-        tokio::task::spawn_blocking(move || Self::read(&source, &good))
-            .await
-            .map_err(|error| error.to_string())?
+        let (source, known) = (self.source.clone(), self.known.clone());
+        let look = move || lock(&known).look(&source);
+        tokio::task::spawn_blocking(look).await.map_err(|error| error.to_string())?
     }
 }
 
-/// Notes what a file holds now; true where its last content is kept for a while, because it has just become empty.
-fn settle(good: &mut Good, path: &Path, configuration: Configuration, now: Instant) -> bool {
-    let nothing = Configuration::default();
-    if configuration == nothing
-        && let Some(known) = good.get_mut(path)
-        && known.configuration != nothing
-        && now.saturating_duration_since(*known.empty.get_or_insert(now)) < EMPTY_SETTLE
-    {
-        return true;
-    }
-    good.insert(path.to_owned(), Known { configuration, empty: None });
-    false
+/// A panic while it was held leaves a file half merged at worst, which its next change mends.
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]
@@ -194,16 +130,9 @@ impl Provider for FileProvider {
     }
 
     async fn digest(&self) -> Option<String> {
-        let found = self.look().await.ok()?;
-        let mut hash = Sha256::new();
-        for (key, value) in &found.entries {
-            hash.update(key.as_bytes());
-            hash.update([0]);
-            hash.update(value);
-            hash.update([0]);
-        }
-        let hash = hash.finalize();
-        hash.get(..8).map(crate::hex::lower)
+        self.look().await.ok()?;
+        let known = self.known.clone();
+        tokio::task::spawn_blocking(move || lock(&known).digest()).await.ok()
     }
 }
 
@@ -225,30 +154,5 @@ async fn hung_up(signal: &mut Option<tokio::signal::unix::Signal>) {
             signal.recv().await;
         }
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_that_is_emptied_to_be_written_keeps_its_content_for_a_moment() {
-        let (path, start) = (Path::new("app.yml"), Instant::now());
-        let mut good = Good::new();
-        let nothing = Configuration::default;
-        let full = Configuration { http: Some(Default::default()), ..nothing() };
-        let half = EMPTY_SETTLE / 2;
-        let mut settle = |configuration: &Configuration, halves: u32| {
-            let kept = settle(&mut good, path, configuration.clone(), start + halves * half);
-            (kept, good[path].configuration != nothing())
-        };
-        assert_eq!(settle(&nothing(), 0), (false, false), "it was never anything else");
-        assert_eq!(settle(&full, 1), (false, true));
-        assert_eq!(settle(&nothing(), 2), (true, true));
-        assert_eq!(settle(&nothing(), 3), (true, true));
-        assert_eq!(settle(&full, 3), (false, true));
-        assert_eq!(settle(&nothing(), 10), (true, true), "it counts from when it was seen");
-        assert_eq!(settle(&nothing(), 12), (false, false));
     }
 }

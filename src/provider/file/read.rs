@@ -73,8 +73,21 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Str
     Ok(())
 }
 
+/// What a file says.
+pub(super) struct Read {
+    pub(super) configuration: Configuration,
+    /// For what was left out of it.
+    pub(super) warnings: Vec<Problem>,
+    /// It says the same as long as it does not change: no template, no content of another file.
+    pub(super) stands_alone: bool,
+}
+
 /// Reads a file. Warnings are for what was left out of it.
 pub(crate) fn read_file(path: &Path) -> Result<(Configuration, Vec<Problem>), Vec<Problem>> {
+    read(path).map(|read| (read.configuration, read.warnings))
+}
+
+pub(super) fn read(path: &Path) -> Result<Read, Vec<Problem>> {
     let other = |text: String| vec![Problem::Other(text)];
     let shown = path.display().to_string();
     let format =
@@ -84,14 +97,18 @@ pub(crate) fn read_file(path: &Path) -> Result<(Configuration, Vec<Problem>), Ve
         return Err(other(format!("{shown}: {size} bytes, {SIZE_MAX} at most")));
     }
     let text = fs::read_to_string(path).map_err(|error| other(format!("{shown}: {error}")))?;
+    let templated = text.contains("{{");
     let text = template::render(&shown, text).map_err(other)?;
     let document =
         Document::parse(&shown, &text, format).map_err(|error| vec![Problem::Decode(error)])?;
     let mut configuration: Configuration =
         decode::document(&document, Root::Shared).map_err(|error| vec![Problem::Decode(error)])?;
-    let warnings = inline::contents(&mut configuration);
-    Ok((
+    let inlined = inline::contents(&mut configuration);
+    let warnings =
+        inlined.problems.into_iter().map(|text| Problem::Other(format!("{shown}: {text}")));
+    Ok(Read {
         configuration,
-        warnings.into_iter().map(|text| Problem::Other(format!("{shown}: {text}"))).collect(),
-    ))
+        warnings: warnings.collect(),
+        stands_alone: !templated && !inlined.any,
+    })
 }

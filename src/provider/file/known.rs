@@ -1,0 +1,338 @@
+//! What is known of the files: only those that may have changed are read again, and only their objects merged again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use super::{Source, read};
+use crate::clock;
+use crate::provider::Entries;
+
+/// A file that was changed so lately may change again without a new time of change.
+const YOUNG: Duration = Duration::from_secs(1);
+/// How long a file is empty before that counts.
+pub(super) const EMPTY_SETTLE: Duration = Duration::from_secs(1);
+const CERTIFICATES: &str = "tls/certificates/";
+
+/// The last content of each file that could be used, and all of it together.
+#[derive(Default)]
+pub(super) struct Known {
+    files: BTreeMap<PathBuf, File>,
+    merged: Entries,
+    /// Keys that stand in more than one file.
+    repeated: BTreeSet<Arc<str>>,
+    digest: Option<(Entries, String)>,
+}
+
+#[derive(Default)]
+struct File {
+    /// As it was when it was read; `None` where it must be read each time.
+    mark: Option<Mark>,
+    /// Sorted by their keys.
+    entries: Vec<(Arc<str>, Bytes)>,
+    certificates: Vec<Bytes>,
+    /// What was wrong when it was last read.
+    problems: Vec<String>,
+    /// It has been used.
+    good: bool,
+    /// Since when the file is empty, as long as that does not count.
+    empty: Option<Instant>,
+}
+
+/// What one look at the source has found.
+pub(super) struct Found {
+    pub(super) entries: Entries,
+    pub(super) problems: Vec<String>,
+    /// A file may be in the middle of being written.
+    pub(super) unsettled: bool,
+}
+
+/// Differs where a file may differ.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Mark {
+    /// `None` for what cannot be told, or what was changed a moment ago.
+    fn of(path: &Path) -> Option<Self> {
+        let facts = fs::metadata(path).ok()?;
+        let modified = facts.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        let age = clock::now().checked_sub(modified)?;
+        (age > YOUNG).then(|| Self {
+            device: facts.dev(),
+            inode: facts.ino(),
+            size: facts.size(),
+            modified: (facts.mtime(), facts.mtime_nsec()),
+            changed: (facts.ctime(), facts.ctime_nsec()),
+        })
+    }
+}
+
+impl File {
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.certificates.is_empty()
+    }
+
+    fn get(&self, key: &str) -> Option<&Bytes> {
+        let place = self.entries.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
+        self.entries.get(place).map(|(_, bytes)| bytes)
+    }
+}
+
+impl Known {
+    /// Looks at the files of a source; all objects, and what is wrong. Blocks: not for a runtime thread.
+    pub(super) fn look(&mut self, source: &Source) -> Result<Found, String> {
+        let paths = read::files(source)?;
+        let wanted: BTreeSet<&PathBuf> = paths.iter().collect();
+        let gone = self.files.keys().filter(|path| !wanted.contains(path));
+        for path in gone.cloned().collect::<Vec<_>>() {
+            self.replace(&path, None);
+        }
+        for path in &paths {
+            let mark = Mark::of(path);
+            let known = self.files.get(path);
+            if mark.is_none() || known.is_none_or(|file| file.mark != mark) {
+                self.read(path, mark);
+            }
+        }
+        let mut problems: Vec<String> =
+            self.files.values().flat_map(|file| file.problems.iter().cloned()).collect();
+        for key in &self.repeated {
+            let holders = self.files.iter().filter(|(_, file)| file.get(key).is_some());
+            for (path, _) in holders.skip(1) {
+                let shown = shown(key);
+                problems.push(format!("{}: {shown} is in another file already", path.display()));
+            }
+        }
+        let unsettled = self.files.values().any(|file| file.empty.is_some());
+        Ok(Found { entries: self.merged.clone(), problems, unsettled })
+    }
+
+    fn read(&mut self, path: &Path, mark: Option<Mark>) {
+        match read::read(path) {
+            Ok(read) => {
+                let mut file = File { good: true, ..File::default() };
+                file.problems = read.warnings.iter().map(ToString::to_string).collect();
+                file.mark = mark.filter(|_| read.stands_alone);
+                for (key, bytes) in read.configuration.entries() {
+                    if key.starts_with(CERTIFICATES) {
+                        file.certificates.push(bytes.into());
+                    } else {
+                        file.entries.push((key.into(), bytes.into()));
+                    }
+                }
+                self.put(path, file, Instant::now());
+            }
+            Err(found) => {
+                let file = self.files.entry(path.to_owned()).or_default();
+                (file.mark, file.empty) = (None, None);
+                let kept = if file.good { "; its last content stays" } else { "" };
+                file.problems = found.iter().map(|problem| format!("{problem}{kept}")).collect();
+            }
+        }
+    }
+
+    /// Notes what a file holds now; its last content stays for a while where it has just become empty.
+    fn put(&mut self, path: &Path, new: File, now: Instant) {
+        if new.is_empty()
+            && let Some(known) = self.files.get_mut(path).filter(|known| !known.is_empty())
+            && now.saturating_duration_since(*known.empty.get_or_insert(now)) < EMPTY_SETTLE
+        {
+            known.mark = None;
+            return;
+        }
+        self.replace(path, Some(new));
+    }
+
+    /// Puts a file in the place of what was known of it.
+    fn replace(&mut self, path: &Path, new: Option<File>) {
+        let old = match new {
+            Some(new) => self.files.insert(path.to_owned(), new),
+            None => self.files.remove(path),
+        };
+        let old = old.unwrap_or_default();
+        let mut certificates = old.certificates.len();
+        let nothing = File::default();
+        let new = self.files.get(path).unwrap_or(&nothing);
+        certificates += new.certificates.len();
+        let gone = old.entries.iter().filter(|(key, _)| new.get(key).is_none());
+        let mut unclear: Vec<Arc<str>> = Vec::new();
+        for (key, _) in gone {
+            if self.repeated.contains(key) {
+                unclear.push(key.clone());
+            } else {
+                self.merged.remove(&**key);
+            }
+        }
+        for (key, bytes) in &new.entries {
+            let ours = old.get(key).is_some();
+            match self.merged.get(&**key) {
+                _ if self.repeated.contains(key) => unclear.push(key.clone()),
+                Some(_) if !ours => unclear.push(key.clone()),
+                Some(known) if known == bytes => {}
+                Some(_) | None => drop(self.merged.insert(key.clone(), bytes.clone())),
+            }
+        }
+        for key in unclear {
+            self.settle(&key);
+        }
+        if certificates > 0 {
+            self.number_certificates();
+        }
+    }
+
+    /// The first file that has an object wins.
+    fn settle(&mut self, key: &Arc<str>) {
+        let mut holders = self.files.values().filter_map(|file| file.get(key));
+        let first = holders.next().cloned();
+        if holders.next().is_some() {
+            self.repeated.insert(key.clone());
+        } else {
+            self.repeated.remove(key);
+        }
+        match first {
+            None => drop(self.merged.remove(&**key)),
+            Some(bytes) if self.merged.get(&**key) == Some(&bytes) => {}
+            Some(bytes) => drop(self.merged.insert(key.clone(), bytes)),
+        }
+    }
+
+    /// Certificates have no names: those of all files are numbered.
+    fn number_certificates(&mut self) {
+        let key = |number: usize| format!("{CERTIFICATES}{number:06}");
+        let all = self.files.values().flat_map(|file| &file.certificates);
+        let mut count = 0;
+        for (number, bytes) in all.enumerate() {
+            count = number + 1;
+            if self.merged.get(key(number).as_str()) != Some(bytes) {
+                self.merged.insert(key(number).into(), bytes.clone());
+            }
+        }
+        while self.merged.remove(key(count).as_str()).is_some() {
+            count += 1;
+        }
+    }
+
+    /// Equal for equal objects.
+    pub(super) fn digest(&mut self) -> String {
+        if let Some((entries, text)) = &self.digest
+            && entries.is_copy_of(&self.merged)
+        {
+            return text.clone();
+        }
+        let mut hash = Sha256::new();
+        for (key, value) in &self.merged {
+            hash.update(key.as_bytes());
+            hash.update([0]);
+            hash.update(value);
+            hash.update([0]);
+        }
+        let hash = hash.finalize();
+        let text = crate::hex::lower(hash.get(..8).unwrap_or(&hash));
+        self.digest = Some((self.merged.clone(), text.clone()));
+        text
+    }
+}
+
+/// `http.routers.NAME` of `http/routers/NAME`.
+fn shown(key: &str) -> String {
+    let (kind, name) = key.rsplit_once('/').unwrap_or(("", key));
+    format!("{}.{}", kind.replace('/', "."), percent_decode_str(name).decode_utf8_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the files say, read at once.
+    fn at_once(files: &BTreeMap<PathBuf, Vec<(u8, u8)>>) -> BTreeMap<String, Vec<u8>> {
+        let mut all = BTreeMap::new();
+        let mut certificates = 0;
+        for (key, value) in files.values().flatten() {
+            if *key == 0 {
+                all.insert(format!("{CERTIFICATES}{certificates:06}"), vec![*value]);
+                certificates += 1;
+            } else {
+                all.entry(format!("http/routers/{key}")).or_insert_with(|| vec![*value]);
+            }
+        }
+        all
+    }
+
+    fn file(content: &[(u8, u8)]) -> File {
+        let entries: BTreeMap<String, u8> = (content.iter().rev())
+            .filter(|(key, _)| *key > 0)
+            .map(|(key, value)| (format!("http/routers/{key}"), *value))
+            .collect();
+        let certificates = content.iter().filter(|(key, _)| *key == 0);
+        File {
+            entries: entries
+                .into_iter()
+                .map(|(key, value)| (key.into(), vec![value].into()))
+                .collect(),
+            certificates: certificates.map(|(_, value)| vec![*value].into()).collect(),
+            ..File::default()
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_emptied_to_be_written_keeps_its_content_for_a_moment() {
+        let (path, start) = (Path::new("app.yml"), Instant::now());
+        let mut known = Known::default();
+        let half = EMPTY_SETTLE / 2;
+        let mut put = |content: &[(u8, u8)], halves: u32| {
+            known.put(path, file(content), start + halves * half);
+            let file = &known.files[path];
+            (file.empty.is_some(), known.merged.len())
+        };
+        let full = [(1, 1)];
+        assert_eq!(put(&[], 0), (false, 0), "it was never anything else");
+        assert_eq!(put(&full, 1), (false, 1));
+        assert_eq!(put(&[], 2), (true, 1));
+        assert_eq!(put(&[], 3), (true, 1));
+        assert_eq!(put(&full, 3), (false, 1));
+        assert_eq!(put(&[], 10), (true, 1), "it counts from when it was seen");
+        assert_eq!(put(&[], 12), (false, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn file_by_file_comes_to_the_same_as_at_once(
+            steps in prop::collection::vec(
+                (0..4_u8, prop::option::weighted(0.8, prop::collection::vec((0..6_u8, 0..3_u8), 0..6))),
+                1..20,
+            ),
+        ) {
+            let mut known = Known::default();
+            let mut files = BTreeMap::new();
+            for (number, content) in steps {
+                let path = PathBuf::from(number.to_string());
+                known.replace(&path, content.as_deref().map(file));
+                match content {
+                    Some(content) => drop(files.insert(path, content)),
+                    None => drop(files.remove(&path)),
+                }
+                let merged: BTreeMap<String, Vec<u8>> =
+                    known.merged.iter().map(|(key, value)| (key.to_string(), value.to_vec())).collect();
+                prop_assert_eq!(merged, at_once(&files));
+                let twice = |key: &str| files.values().filter(|file| file.iter().any(|(one, _)| *one > 0 && format!("http/routers/{one}") == key)).count() > 1;
+                prop_assert!(known.repeated.iter().all(|key| twice(key)));
+            }
+        }
+    }
+}
