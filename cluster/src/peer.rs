@@ -1,6 +1,7 @@
 //! One running peer: proposals, reads, and what it hears of the others.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -114,12 +115,35 @@ pub(crate) struct Core {
     state: Progress,
 }
 
+/// Rounds of questions to a quorum: one at a time, and all who came before a round began share it.
+#[derive(Default)]
+struct Rounds {
+    begun: AtomicU64,
+    /// Number and result of the last one that ended.
+    last: tokio::sync::Mutex<(u64, Option<u64>)>,
+}
+
+impl Rounds {
+    /// The result of a round that began after this call did: this one, or that of somebody who waited, too.
+    async fn join(&self, round: impl Future<Output = Option<u64>>) -> Option<u64> {
+        let begun = self.begun.load(Ordering::SeqCst);
+        let mut last = self.last.lock().await;
+        if last.0 <= begun {
+            let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+            *last = (number, round.await);
+        }
+        last.1
+    }
+}
+
 /// What changes while the peer runs.
 struct Progress {
     seen: Mutex<BTreeMap<u64, Seen>>,
     sequence: AtomicU64,
     stamp_ms: AtomicU64,
     units: Arc<Semaphore>,
+    reads: Rounds,
+    lead_reads: Rounds,
     /// Reports made.
     reports: AtomicU64,
     /// Changes with each report of another peer.
@@ -133,6 +157,8 @@ impl Default for Progress {
             sequence: AtomicU64::new(0),
             stamp_ms: AtomicU64::new(0),
             units: Arc::new(Semaphore::new(UNITS)),
+            reads: Rounds::default(),
+            lead_reads: Rounds::default(),
             reports: AtomicU64::new(0),
             heard: watch::Sender::default(),
         }
@@ -355,19 +381,7 @@ impl Core {
             }
             changes.mark_unchanged();
             let leader = changes.borrow().current_leader;
-            let index = match leader {
-                Some(leader) if leader == self.identity.id => self.lead_read().await,
-                Some(leader) => match self.link(leader) {
-                    Some(link) => {
-                        let request = proto::ReadIndexRequest::default();
-                        let limit = self.options.election_timeout * 2;
-                        let response = link.read_index(request, limit).await;
-                        response.ok().and_then(|response| response.index)
-                    }
-                    None => None,
-                },
-                None => None,
-            };
+            let index = self.state.reads.join(self.read_index(leader)).await;
             if let Some(index) = index
                 && self.wait_applied(index, deadline).await
             {
@@ -381,11 +395,25 @@ impl Core {
         }
     }
 
+    /// The index that a linearizable read must see, as the leader says.
+    async fn read_index(&self, leader: Option<u64>) -> Option<u64> {
+        let leader = leader?;
+        if leader == self.identity.id {
+            return self.lead_read().await;
+        }
+        let link = self.link(leader)?;
+        let limit = self.options.election_timeout * 2;
+        link.read_index(proto::ReadIndexRequest::default(), limit).await.ok()?.index
+    }
+
     /// The index that a linearizable read must see, confirmed by a quorum, if this peer leads.
     pub(crate) async fn lead_read(&self) -> Option<u64> {
         let limit = 2 * self.options.election_timeout;
-        let read = timeout(limit, self.raft.get_read_log_id()).await.ok()?.ok()?;
-        Some(read.0.map_or(0, |id| id.index))
+        let round = async {
+            let read = timeout(limit, self.raft.get_read_log_id()).await.ok()?.ok()?;
+            Some(read.0.map_or(0, |id| id.index))
+        };
+        self.state.lead_reads.join(round).await
     }
 
     pub(crate) fn own_report(&self) -> proto::Report {
@@ -608,5 +636,28 @@ impl Core {
         };
         self.counters.fill(&mut metrics);
         metrics
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_shares_a_round_that_began_after_him() {
+        let rounds = Rounds::default();
+        let asked = AtomicU64::new(0);
+        let ask = || async {
+            let number = asked.fetch_add(1, Ordering::SeqCst);
+            // All others arrive while the first round runs.
+            tokio::task::yield_now().await;
+            Some(number)
+        };
+        let all = (0..8).map(|_| rounds.join(ask()));
+        let answers = futures_util::future::join_all(all).await;
+        let first = answers.first().copied().unwrap();
+        assert_eq!(first, Some(0));
+        assert!(answers.iter().skip(1).all(|answer| *answer == Some(1)), "{answers:?}");
+        assert_eq!(rounds.join(ask()).await, Some(2));
     }
 }

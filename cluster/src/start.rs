@@ -74,18 +74,18 @@ pub enum Error {
 fn config(options: &Options) -> Result<Config, Error> {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let heartbeat = ms(options.heartbeat_interval);
-    if heartbeat >= ms(options.election_timeout) {
+    if heartbeat.saturating_add(2) > ms(options.election_timeout) {
         return Err(Error::Timing("an election must wait for longer than a heartbeat".to_owned()));
     }
-    // A follower waits for the leader's lease, which is the longest timeout, and then for its own: together our
-    // option to a third more, so that two followers rarely begin at once.
-    let third = ms(options.election_timeout) / 3;
-    let shortest = third.max(heartbeat + 1);
+    // A follower waits for the leader's lease, which is as long as the longest timeout, and then for a timeout of its
+    // own: together our option's time and three to five fifths of it.
+    let longest = ms(options.election_timeout);
+    let shortest = (longest / 5 * 3).clamp(heartbeat + 1, longest - 1);
     let config = Config {
         cluster_name: "pontoon".to_owned(),
         heartbeat_interval: heartbeat,
         election_timeout_min: shortest,
-        election_timeout_max: third.saturating_mul(2).max(shortest + 1),
+        election_timeout_max: longest,
         install_snapshot_timeout: INSTALL_TIMEOUT_MS,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_threshold),
         snapshot_max_chunk_size: CHUNK_BYTES,
