@@ -569,9 +569,9 @@ impl MiddlewareLookup for Recorder<'_, '_> {
 
     fn service(&self, name: &str) -> Result<SharedHandler, middleware::BuildError> {
         let name = qualify(name, self.provider);
-        let result = self.objects.service(&name);
-        self.note(Kind::Service, name, result.as_ref());
-        result.map(|service| service as SharedHandler).map_err(middleware::BuildError::Other)
+        self.note(Kind::Service, &name);
+        let service = self.objects.service(&name);
+        service.map(|service| service as SharedHandler).map_err(middleware::BuildError::Other)
     }
 }
 

@@ -282,6 +282,7 @@ fn middleware_options() -> impl Strategy<Value = Value> {
         Just(json!({"chain": {"middlewares": ["m2", "m3"]}})),
         Just(json!({"rateLimit": {"average": 5}})),
         Just(json!({"inFlightReq": {"amount": 5}})),
+        Just(json!({"errors": {"status": ["500"], "service": "s3", "query": "/"}})),
         Just(json!({})),
     ]
 }
