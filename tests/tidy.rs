@@ -27,7 +27,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("router", &["config", "http"]),
     (
         "middleware",
-        &["config", "clock", "cores", "task", "timer", "http", "tls", "observe", "upstream"],
+        &["config", "clock", "hex", "cores", "task", "timer", "http", "tls", "observe", "upstream"],
     ),
     (
         "service",

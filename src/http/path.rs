@@ -169,6 +169,27 @@ pub(crate) fn clean(path: &str) -> Cow<'_, str> {
     Cow::Owned(cleaned)
 }
 
+/// Takes `.` and `..` out of an absolute path (RFC 3986, section 5.2.4).
+pub(crate) fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut folder = false;
+    for segment in path.trim_start_matches('/').split('/') {
+        folder = matches!(segment, "." | "..");
+        match segment {
+            "." => {}
+            ".." => {
+                kept.pop();
+            }
+            segment => kept.push(segment),
+        }
+    }
+    let mut result = format!("/{}", kept.join("/"));
+    if folder && !kept.is_empty() {
+        result.push('/');
+    }
+    result
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,10 +1,23 @@
 //! `passTLSClientCert`: tells the server about the client's certificate.
 //!
 //! Traefik v3: HTTP middlewares, `PassTLSClientCert`.
+//!
+//! Differs: where the connection has no certificate, the headers are taken off the request even if the entry point
+//! trusts the client's, so that they always speak of this connection.
 
+mod describe;
+
+use std::sync::Arc;
+
+use ::http::{HeaderMap, HeaderName, HeaderValue};
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
-use super::{Build, BuildContext, BuildError, Shared, is_default};
+use super::{Build, BuildContext, BuildError, Middleware, Next, Shared, is_default};
+use crate::http::{ProxyError, Request, Response};
 
 /// Options of `passTLSClientCert`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -105,6 +118,59 @@ pub(crate) struct Issuer {
 
 impl Build for PassTlsClientCert {
     fn build(&self, _: &BuildContext<'_>) -> Result<Shared, BuildError> {
-        Err(BuildError::NotBuilt("passTLSClientCert"))
+        Ok(Arc::new(Passer { pem: self.pem, info: self.info.clone() }))
     }
 }
+
+const CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-tls-client-cert");
+const INFO: HeaderName = HeaderName::from_static("x-forwarded-tls-client-cert-info");
+
+struct Passer {
+    pem: bool,
+    info: Option<Info>,
+}
+
+#[async_trait]
+impl Middleware for Passer {
+    async fn handle(&self, mut request: Request, next: Next<'_>) -> Result<Response, ProxyError> {
+        let exchange = request.exchange().clone();
+        let chain = exchange.connection.tls.as_ref().map(|tls| tls.peer_certificates.as_slice());
+        let chain = chain.unwrap_or_default();
+        let headers = request.headers_mut();
+        if self.pem {
+            put(headers, &CERTIFICATE, chain, whole);
+        }
+        if let Some(info) = &self.info {
+            put(headers, &INFO, chain, |chain| describe::info(info, chain));
+        }
+        next.run(request).await
+    }
+}
+
+/// Puts what `describe` says of the chain in the place of what the client says.
+fn put(
+    headers: &mut HeaderMap,
+    name: &HeaderName,
+    chain: &[CertificateDer<'_>],
+    describe: impl FnOnce(&[CertificateDer<'_>]) -> String,
+) {
+    let same = |other: &HeaderName| other.as_str().replace('_', "-") == name.as_str();
+    let forged: Vec<HeaderName> = headers.keys().filter(|name| same(name)).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
+    if chain.is_empty() {
+        return;
+    }
+    if let Ok(value) = HeaderValue::try_from(describe(chain)) {
+        headers.insert(name, value);
+    }
+}
+
+/// The chain in Base64, without the marks and line ends of PEM.
+fn whole(chain: &[CertificateDer<'_>]) -> String {
+    chain.iter().map(|certificate| STANDARD.encode(certificate)).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use ::http::HeaderMap;
 use async_trait::async_trait;
 use http_body_util::BodyExt;
+use rustls_pki_types::CertificateDer;
 use tokio::time::Instant;
 
 use super::{Build, BuildContext, BuildError, Lookup, Next, Shared};
@@ -66,12 +67,30 @@ pub(crate) fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Requ
 
 /// A request from 192.0.2.1 over TLS.
 pub(crate) fn secure(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request {
+    over_tls(method, uri, headers, Vec::new())
+}
+
+/// A GET from 192.0.2.1 over TLS, from a client that has shown certificates.
+pub(crate) fn with_certificates(
+    uri: &str,
+    headers: &[(&str, &str)],
+    chain: Vec<CertificateDer<'static>>,
+) -> Request {
+    over_tls("GET", uri, headers, chain)
+}
+
+fn over_tls(
+    method: &str,
+    uri: &str,
+    headers: &[(&str, &str)],
+    peer_certificates: Vec<CertificateDer<'static>>,
+) -> Request {
     let session = TlsSession {
         version: "1.3",
         cipher: "TLS_AES_128_GCM_SHA256",
         server_name: None,
         options: "default".into(),
-        peer_certificates: Vec::new(),
+        peer_certificates,
     };
     request_of(method, uri, headers, Some(session))
 }

@@ -17,7 +17,7 @@ mod tunnel;
 use std::future::Future;
 
 pub(crate) use exchange::Server;
-pub(crate) use fetch::Trailers;
+pub(crate) use fetch::{FetchError, Trailers};
 pub(crate) use options::{Certificate, ForwardingTimeouts, Options};
 pub(crate) use transport::{BuildError, Transport};
 

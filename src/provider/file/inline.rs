@@ -62,6 +62,17 @@ pub(super) fn contents(configuration: &mut Configuration) -> Inlined {
         if let Some(auth) = &mut middleware.digest_auth {
             put(&format!("http.middlewares.{name}.digestAuth.usersFile"), &mut auth.users_file);
         }
+        let forward = middleware.forward_auth.as_mut().and_then(|auth| auth.tls.as_mut());
+        let redis = middleware.rate_limit.as_mut().and_then(|limit| limit.redis.as_mut());
+        for (option, tls) in [
+            ("forwardAuth", forward),
+            ("rateLimit.redis", redis.and_then(|redis| redis.tls.as_mut())),
+        ] {
+            let Some(tls) = tls else { continue };
+            put(&format!("http.middlewares.{name}.{option}.tls.ca"), &mut tls.ca);
+            put(&format!("http.middlewares.{name}.{option}.tls.cert"), &mut tls.cert);
+            put(&format!("http.middlewares.{name}.{option}.tls.key"), &mut tls.key);
+        }
     }
     inlined
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::super::BuildError;
 use super::super::options::HealthCheck;
+use crate::http::path::without_dots;
 use crate::upstream::{self, Server, Trailers};
 
 /// Bytes of a probe's answer that are read; an answer that is longer is broken off.
@@ -218,27 +219,6 @@ fn target(base: &Uri, reference: &str) -> Result<Uri, BuildError> {
         target.push_str(query);
     }
     target.parse().map_err(|error| bad(format!("`{reference}`: {error}")))
-}
-
-/// RFC 3986, section 5.2.4.
-fn without_dots(path: &str) -> String {
-    let mut kept: Vec<&str> = Vec::new();
-    let mut folder = false;
-    for segment in path.trim_start_matches('/').split('/') {
-        folder = matches!(segment, "." | "..");
-        match segment {
-            "." => {}
-            ".." => {
-                kept.pop();
-            }
-            segment => kept.push(segment),
-        }
-    }
-    let mut result = format!("/{}", kept.join("/"));
-    if folder && !kept.is_empty() {
-        result.push('/');
-    }
-    result
 }
 
 #[cfg(test)]
