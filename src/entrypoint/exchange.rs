@@ -60,7 +60,7 @@ impl Requests {
     /// What needs no waiting is done at once, so that the future holds no more than the chain's.
     pub(super) fn exchange(
         &self,
-        mut parts: Parts,
+        mut parts: Box<Parts>,
         body: Body,
         interim: Option<Informational>,
     ) -> impl Future<Output = Response> + Send + use<> {
@@ -128,7 +128,7 @@ fn is_misdirected(tls: &TlsSession, host: &str, entry_point: &EntryPoint) -> boo
 impl h1::Service for Requests {
     fn call(
         &self,
-        parts: Parts,
+        parts: Box<Parts>,
         body: Body,
         interim: Option<Informational>,
     ) -> impl Future<Output = Response> + Send {

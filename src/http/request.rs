@@ -8,19 +8,20 @@ use ::http::{Extensions, HeaderMap, Method, Uri};
 
 use super::{Body, Exchange};
 
-/// A request on its way to a server. Middlewares change it in place.
+/// A request on its way to a server. Middlewares change it in place. Its head is boxed where it is made: a request
+/// passes through a dozen futures.
 pub(crate) struct Request {
-    parts: Parts,
+    parts: Box<Parts>,
     body: Body,
     exchange: Arc<Exchange>,
 }
 
 impl Request {
-    pub(crate) fn new(parts: Parts, body: Body, exchange: Arc<Exchange>) -> Self {
+    pub(crate) fn new(parts: Box<Parts>, body: Body, exchange: Arc<Exchange>) -> Self {
         Self { parts, body, exchange }
     }
 
-    pub(crate) fn into_parts(self) -> (Parts, Body, Arc<Exchange>) {
+    pub(crate) fn into_parts(self) -> (Box<Parts>, Body, Arc<Exchange>) {
         (self.parts, self.body, self.exchange)
     }
 
@@ -80,7 +81,7 @@ impl Request {
         parts.uri = self.parts.uri.clone();
         parts.version = self.parts.version;
         parts.headers = self.parts.headers.clone();
-        Self { parts, body, exchange: self.exchange.clone() }
+        Self { parts: Box::new(parts), body, exchange: self.exchange.clone() }
     }
 }
 

@@ -57,7 +57,7 @@ fn request_of(
     let connection = Connection::new(client, "web".into(), tls);
     let exchange = Exchange::new(Arc::new(connection), Instant::now());
     let parts = builder.body(()).unwrap().into_parts().0;
-    Request::new(parts, Body::Empty, Arc::new(exchange))
+    Request::new(Box::new(parts), Body::Empty, Arc::new(exchange))
 }
 
 /// A request from 192.0.2.1 without TLS.

@@ -255,6 +255,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_request_under_way_is_small() {
+        let service = built(json!({"servers": [{"url": "http://a"}]}), None);
+        let future = service.handle(request("/").0);
+        let size = size_of_val(&*future);
+        assert!(size <= 1400, "each request has one of these: {size} bytes");
+    }
+
+    #[tokio::test]
     async fn without_a_usable_server_it_is_503() {
         let service = built(json!({"servers": [{"url": "http://a", "weight": 0}]}), None);
         let (request, exchange) = request("/");

@@ -22,7 +22,7 @@ pub(super) fn request(path: &str) -> (Request, Arc<Exchange>) {
     let connection = Connection::new(address, "web".into(), None);
     let exchange = Arc::new(Exchange::new(Arc::new(connection), Instant::now()));
     let (parts, ()) = ::http::Request::builder().uri(path).body(()).unwrap().into_parts();
-    (Request::new(parts, Body::Empty, exchange.clone()), exchange)
+    (Request::new(Box::new(parts), Body::Empty, exchange.clone()), exchange)
 }
 
 /// The statuses of `count` answers of `service`.

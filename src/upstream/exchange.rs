@@ -115,13 +115,13 @@ impl Server {
     /// A switch of protocols (101, or 2xx to CONNECT) goes on by itself once the client has got the response.
     pub(crate) async fn send(&self, request: Request) -> Result<Response, ProxyError> {
         let started = Instant::now();
-        let (mut parts, body, exchange) = request.into_parts();
+        let (mut parts, mut body, exchange) = request.into_parts();
         {
             let mut record = exchange.record();
             record.server_url = Some(self.url.clone());
             record.server_address = Some(self.address.clone());
         }
-        let result = self.forward(&mut parts, body, &exchange).await;
+        let result = self.forward(&mut parts, &mut body, &exchange).await;
         let mut record = exchange.record();
         record.origin_status = match &result {
             Ok(response) => response.status().as_u16(),
@@ -135,7 +135,7 @@ impl Server {
     async fn forward(
         &self,
         parts: &mut Parts,
-        body: Body,
+        body: &mut Body,
         exchange: &Exchange,
     ) -> Result<Response, ProxyError> {
         let client = &exchange.connection;
@@ -206,7 +206,7 @@ impl Server {
     pub(super) async fn round_trip(
         &self,
         parts: &mut Parts,
-        mut body: Body,
+        body: &mut Body,
         leaves_http: bool,
         informational: Option<&Informational>,
     ) -> Result<Answer, ProxyError> {
@@ -228,12 +228,13 @@ impl Server {
                     let sent = Box::pin(self.multiplexed(lease, parts, body, head_timeout)).await?;
                     match sent {
                         Ok(response) => return Ok(Answer { response, upgraded: None }),
-                        Err(unsent) => (body, reason) = unsent,
+                        Err(why) => reason = why,
                     }
                 }
                 Lease::Http1(connection, home) => {
                     let informational = informational.cloned();
-                    let extras = h1::Extras { body, informational, head_timeout };
+                    let extras =
+                        h1::Extras { body: std::mem::take(body), informational, head_timeout };
                     let sent = connection.send(parts, extras, move |it| home.put_back(it)).await;
                     let failure = match sent {
                         Ok(h1::Answer::Response(response)) => {
@@ -244,7 +245,7 @@ impl Server {
                         }
                         Err(failure) => failure,
                     };
-                    (body, reason) = self.unsent(failure)?;
+                    (*body, reason) = self.unsent(failure)?;
                     want = if leaves_http { Want::Http1 } else { Want::Fresh };
                 }
             }
@@ -252,24 +253,24 @@ impl Server {
         Err(ProxyError::Connect { server: self.address.to_string(), reason })
     }
 
-    /// Sends a request over HTTP/2; the body and the reason, where another connection has to be tried.
+    /// Sends a request over HTTP/2; the reason, where another connection has to be tried.
     async fn multiplexed(
         &self,
         lease: h2::Lease,
         parts: &mut Parts,
-        body: Body,
+        body: &mut Body,
         head_timeout: Option<Duration>,
-    ) -> Result<Result<Response, (Body, String)>, ProxyError> {
+    ) -> Result<Result<Response, String>, ProxyError> {
         let host = self.absolute(parts)?;
-        set_length(parts, &body);
+        set_length(parts, body);
         let head = std::mem::replace(parts, ::http::Request::new(()).into_parts().0);
-        match lease.send(::http::Request::from_parts(head, body), head_timeout).await {
+        let request = ::http::Request::from_parts(head, std::mem::take(body));
+        match lease.send(request, head_timeout).await {
             Ok(response) => Ok(Ok(response)),
             Err(h2::Failure::NotSent(request, why)) => {
-                let body;
-                (*parts, body) = request.into_parts();
+                (*parts, *body) = request.into_parts();
                 parts.headers.insert(HOST, host);
-                Ok(Err((body, why)))
+                Ok(Err(why))
             }
             Err(h2::Failure::Timeout) => Err(self.late()),
             Err(h2::Failure::Broken(why)) => Err(self.broken(why)),

@@ -111,7 +111,7 @@ impl Server {
         body: Bytes,
         body_bytes_max: usize,
     ) -> Result<::http::Response<Bytes>, FetchError> {
-        let answer = self.round_trip(&mut parts, Body::from(body), false, None).await;
+        let answer = self.round_trip(&mut parts, &mut Body::from(body), false, None).await;
         let (mut head, mut body) = answer.map_err(from_proxy_error)?.response.into_parts();
         headers::clean_response(&mut head.headers);
         let mut bytes = BytesMut::new();

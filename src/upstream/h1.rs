@@ -81,13 +81,14 @@ pub(crate) enum Answer {
 
 /// A connection on which nothing is under way.
 pub(crate) struct Connection<IO> {
-    wire: Wire<IO>,
+    /// In a box, since it goes from hand to hand.
+    wire: Box<Wire<IO>>,
     used: bool,
 }
 
 impl<IO> Connection<IO> {
     pub(crate) fn new(io: IO) -> Self {
-        Self { wire: Wire::new(io, Bytes::new()), used: false }
+        Self { wire: Box::new(Wire::new(io, Bytes::new())), used: false }
     }
 
     /// Gives memory back, for a longer rest.
@@ -151,7 +152,7 @@ fn may_be_repeated(parts: &Parts) -> bool {
 
 /// A request and its response under way.
 struct Talk<IO> {
-    wire: Wire<IO>,
+    wire: Box<Wire<IO>>,
     sending: Sending,
     scanned: usize,
     /// Some byte of a response has come.
@@ -284,7 +285,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Talk<IO> {
             if !self.sending.is_sent() {
                 return Err(fail(Error::Head("the protocol changes within the request")));
             }
-            let upgraded = Upgraded::new(self.wire.io, self.wire.read.freeze());
+            let wire = *self.wire;
+            let upgraded = Upgraded::new(wire.io, wire.read.freeze());
             return Ok(Answer::Switched(response, upgraded));
         }
         self.sending.stop_if_held();

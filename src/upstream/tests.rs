@@ -260,7 +260,7 @@ fn request(builder: ::http::request::Builder, body: Body) -> crate::http::Reques
     let connection = Connection::new(remote, "web".into(), None);
     let exchange = Exchange::new(Arc::new(connection), Instant::now());
     let parts = builder.body(()).unwrap().into_parts().0;
-    crate::http::Request::new(parts, body, Arc::new(exchange))
+    crate::http::Request::new(Box::new(parts), body, Arc::new(exchange))
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ const TOO_LARGE: Refusal = Refusal {
 /// A request's head and what it says of the connection.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
-    pub(crate) parts: Parts,
+    pub(crate) parts: Box<Parts>,
     pub(crate) framing: Framing,
     pub(crate) keep_alive: bool,
     pub(crate) expect_continue: bool,
@@ -318,7 +318,7 @@ fn build_request(
     }
     let target = head.slice(line.target.0..line.target.1);
     let uri = parse_target(target, &line.method, &mut headers)?;
-    let (mut parts, ()) = http::Request::new(()).into_parts();
+    let mut parts = Box::new(http::Request::new(()).into_parts().0);
     parts.method = line.method;
     parts.uri = uri;
     parts.version = line.version;

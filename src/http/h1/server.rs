@@ -71,7 +71,7 @@ pub(crate) trait Service {
     /// `interim` is present where the client understands interim responses.
     fn call(
         &self,
-        parts: Parts,
+        parts: Box<Parts>,
         body: Body,
         interim: Option<Informational>,
     ) -> impl Future<Output = Response> + Send;

@@ -89,7 +89,7 @@ pub(crate) async fn serve<IO, S, F>(
     drain: CancellationToken,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Fn(Parts, Body) -> F + Send + 'static,
+    S: Fn(Box<Parts>, Body) -> F + Send + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     let mut drained = pin!(drain.cancelled());
@@ -161,7 +161,7 @@ struct Pulse {
 impl<IO, S, F> Server<IO, S, F>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
-    S: Fn(Parts, Body) -> F,
+    S: Fn(Box<Parts>, Body) -> F,
     F: Future<Output = Response>,
 {
     fn new(mut connection: Connection<IO, Bytes>, service: S, settings: Arc<Settings>) -> Self {
@@ -219,7 +219,7 @@ where
             body::received(receive, &parts.headers, settings.read_timeout)
         };
         let is_head = parts.method == Method::HEAD;
-        let response = Box::pin((self.service)(parts, body));
+        let response = Box::pin((self.service)(Box::new(parts), body));
         let answering = Answering::new(response, reply, tunnel, is_head, settings.write_timeout);
         self.streams.push(answering);
         if settings.requests_max.is_some_and(|max| self.begun >= max) {

@@ -46,7 +46,7 @@ impl Drop for Counted {
     }
 }
 
-async fn answer(parts: Parts, body: Body, shared: Arc<Shared>) -> Response {
+async fn answer(parts: Box<Parts>, body: Body, shared: Arc<Shared>) -> Response {
     match parts.uri.path() {
         "/gate" => {
             let _counted = Counted(shared.clone());
@@ -283,7 +283,7 @@ async fn a_response_that_is_not_taken_in_time_is_given_up() {
 async fn a_body_that_does_not_come_in_time_fails() {
     let limited = Settings { read_timeout: Some(Duration::from_millis(100)), ..settings() };
     let (near, far) = tokio::io::duplex(64 * 1024);
-    let service = |_: Parts, body: Body| async {
+    let service = |_: Box<Parts>, body: Body| async {
         let error = body.collect().await.err().map(|error| error.to_string());
         Response::new(Body::from(error.unwrap_or_default()))
     };

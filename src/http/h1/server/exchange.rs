@@ -35,7 +35,7 @@ struct Meta {
 
 /// What the handler gets.
 struct Call {
-    parts: Parts,
+    parts: Box<Parts>,
     body: Body,
     interim: Option<Informational>,
 }

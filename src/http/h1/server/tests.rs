@@ -15,7 +15,12 @@ use http_body::Frame;
 struct Paths;
 
 impl Service for Paths {
-    async fn call(&self, mut parts: Parts, body: Body, interim: Option<Informational>) -> Response {
+    async fn call(
+        &self,
+        mut parts: Box<Parts>,
+        body: Body,
+        interim: Option<Informational>,
+    ) -> Response {
         let mut response = Response::new(Body::Empty);
         match parts.uri.path() {
             "/hello" => *response.body_mut() = Body::from("hello"),
@@ -295,7 +300,7 @@ async fn an_absolute_target_replaces_the_host() {
 struct Never(Arc<AtomicUsize>);
 
 impl Service for Never {
-    async fn call(&self, _: Parts, _: Body, _: Option<Informational>) -> Response {
+    async fn call(&self, _: Box<Parts>, _: Body, _: Option<Informational>) -> Response {
         struct Count(Arc<AtomicUsize>);
         impl Drop for Count {
             fn drop(&mut self) {
@@ -385,7 +390,7 @@ async fn slow_requests_and_idle_connections_are_cut() {
 struct Elsewhere;
 
 impl Service for Elsewhere {
-    async fn call(&self, _: Parts, body: Body, interim: Option<Informational>) -> Response {
+    async fn call(&self, _: Box<Parts>, body: Body, interim: Option<Informational>) -> Response {
         let reading = tokio::task::spawn(body.collect());
         let all = reading.await.unwrap().unwrap().to_bytes();
         let informational = interim.unwrap();
