@@ -22,7 +22,7 @@ use crate::raft::log::LogStore;
 use crate::raft::state_machine::Shared;
 use crate::raft::{Encoded, Peer, Raft};
 use crate::status::{Leadership, PeerReport, PeerStatus, Role, Status, in_force, report_to};
-use crate::transport::client::{Failure, Link, Links};
+use crate::transport::client::{Failure, Link, Links, Purpose};
 use crate::{Options, clock, lock};
 
 /// A peer heard of this lately is reachable.
@@ -222,7 +222,7 @@ impl Core {
         let metrics = self.raft.metrics();
         let membership = Arc::clone(&metrics.borrow().membership_config);
         let peer = membership.membership().get_node(&id)?;
-        Some(self.links.kept(id, peer))
+        Some(self.links.kept(Purpose::Calls, id, peer))
     }
 
     /// This peer leads, and a quorum has confirmed it lately.
@@ -482,7 +482,7 @@ impl Core {
                     *news = true;
                 } else {
                     busy.insert(id, false);
-                    running.push(self.exchange(id, self.links.kept(id, &peer)));
+                    running.push(self.exchange(id, self.links.kept(Purpose::Calls, id, &peer)));
                 }
             }
             // The sender lives as long as this: either there is news, or a second has gone by.

@@ -23,7 +23,7 @@ use crate::secret::{self, Keyring};
 use crate::store::disk::Disk;
 use crate::store::writer::Writer;
 use crate::store::{self, Backend};
-use crate::transport::client::{Failure, Links};
+use crate::transport::client::{Failure, Links, Purpose};
 use crate::transport::server::serve;
 use crate::transport::tls::{self, Tls};
 use crate::{Inner, Options};
@@ -184,7 +184,7 @@ fn launch(core: &Arc<Core>, listener: TcpListener, tls: Tls, stop: &Cancellation
 async fn greet(core: &Arc<Core>) -> Result<(), Error> {
     let others = core.identity.initial.iter().filter(|(id, _)| **id != core.identity.id);
     let greetings = others.map(|(id, peer)| {
-        let link = core.links.kept(*id, peer);
+        let link = core.links.kept(Purpose::Calls, *id, peer);
         async move {
             let request = proto::ExchangeRequest { caller: None, report: Some(core.own_report()) };
             link.exchange(request, GREETING_TIMEOUT).await

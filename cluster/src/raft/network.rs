@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::{Encoded, LogId, Peer, RaftEntry, Types, Vote};
 use crate::codec::{self, proto};
-use crate::transport::client::{Failure, Link, Links};
+use crate::transport::client::{Failure, Link, Links, Purpose};
 
 /// Wait before a peer that could not be reached is tried again.
 const BACKOFF: Duration = Duration::from_millis(200);
@@ -36,7 +36,8 @@ impl RaftNetworkFactory<Types> for Network {
     type Network = Connection;
 
     async fn new_client(&mut self, target: u64, peer: &Peer) -> Connection {
-        let link = self.links.connect(target, peer);
+        // openraft asks for a client at each election and each linearizable read.
+        let link = self.links.kept(Purpose::Raft, target, peer);
         Connection { link, target, heartbeat: self.heartbeat, large: None }
     }
 }

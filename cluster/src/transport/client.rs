@@ -92,11 +92,18 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
+/// What a way is kept for. Raft has its own, so that its heartbeats wait for no answer to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    Raft,
+    Calls,
+}
+
 /// Makes and keeps the ways to the other peers.
 pub(crate) struct Links {
     tls: Tls,
     acquaintances: Arc<Acquaintances>,
-    kept: Mutex<BTreeMap<u64, (String, Link)>>,
+    kept: Mutex<BTreeMap<(Purpose, u64), (String, Link)>>,
 }
 
 impl Links {
@@ -105,7 +112,7 @@ impl Links {
     }
 
     /// A new way, with a connection of its own that is opened when it is first needed.
-    pub(crate) fn connect(&self, target: u64, peer: &Peer) -> Link {
+    fn connect(&self, target: u64, peer: &Peer) -> Link {
         let connector = Connector {
             address: peer.address.clone(),
             tls: TlsConnector::from(Arc::clone(&self.tls.client)),
@@ -125,14 +132,14 @@ impl Links {
         Link { client, target, acquaintances: Arc::clone(&self.acquaintances) }
     }
 
-    /// The way that all but Raft share.
-    pub(crate) fn kept(&self, target: u64, peer: &Peer) -> Link {
+    /// The way to a peer, opened once.
+    pub(crate) fn kept(&self, purpose: Purpose, target: u64, peer: &Peer) -> Link {
         let mut kept = lock(&self.kept);
-        match kept.get(&target) {
+        match kept.get(&(purpose, target)) {
             Some((address, link)) if *address == peer.address => link.clone(),
             _ => {
                 let link = self.connect(target, peer);
-                kept.insert(target, (peer.address.clone(), link.clone()));
+                kept.insert((purpose, target), (peer.address.clone(), link.clone()));
                 link
             }
         }
