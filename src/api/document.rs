@@ -1,6 +1,6 @@
 //! The document of the provider `cluster`: as JSON, from a body, merged, compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -281,7 +281,7 @@ pub(crate) fn keep_names(wanted: Wanted, stored: &Stored) -> Wanted {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Difference {
     pub(crate) set: Wanted,
-    pub(crate) created: Vec<String>,
+    pub(crate) created: BTreeSet<String>,
     pub(crate) deleted: Vec<String>,
 }
 
@@ -310,7 +310,9 @@ impl Difference {
             match stored.get(key) {
                 Some(entry) if entry.bytes == *bytes => continue,
                 Some(_) => {}
-                None => self.created.push(key.clone()),
+                None => {
+                    self.created.insert(key.clone());
+                }
             }
             self.set.insert(key.clone(), bytes.clone());
         }

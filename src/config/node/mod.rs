@@ -198,22 +198,44 @@ impl Problem {
 struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
+    /// Characters in front of each [`BLOCK`] of bytes: a document may be one long line, and each of its values has a
+    /// position.
+    characters: Vec<usize>,
 }
+
+const BLOCK: usize = 1024;
 
 impl<'a> Lines<'a> {
     fn new(text: &'a str) -> Self {
         let breaks = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n');
-        Self { text, starts: std::iter::once(0).chain(breaks.map(|(i, _)| i + 1)).collect() }
+        let starts = std::iter::once(0).chain(breaks.map(|(i, _)| i + 1)).collect();
+        let mut before = 0;
+        let blocks = text.as_bytes().chunks(BLOCK).map(|block| {
+            let start = before;
+            before += characters(block);
+            start
+        });
+        let characters = blocks.collect();
+        Self { text, starts, characters }
     }
 
     fn position(&self, offset: usize) -> Position {
         let line = self.starts.partition_point(|&start| start <= offset);
         let start = line.checked_sub(1).and_then(|i| self.starts.get(i)).copied().unwrap_or(0);
-        let before = self.text.as_bytes().get(start..offset).unwrap_or_default();
-        // Bytes that continue a character are not columns.
-        let column = before.iter().filter(|&&byte| byte & 0xc0 != 0x80).count() + 1;
-        Position { line, column }
+        let column = self.characters_before(offset).saturating_sub(self.characters_before(start));
+        Position { line, column: column + 1 }
     }
+
+    fn characters_before(&self, offset: usize) -> usize {
+        let block = offset / BLOCK;
+        let rest = self.text.as_bytes().get(block * BLOCK..offset).unwrap_or_default();
+        self.characters.get(block).copied().unwrap_or(0) + characters(rest)
+    }
+}
+
+/// Bytes that continue a character are none of their own.
+fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|&&byte| byte & 0xc0 != 0x80).count()
 }
 
 #[cfg(test)]

@@ -230,3 +230,14 @@ fn indexes_are_in_the_order_of_their_numbers() {
     assert_eq!(order(environment(&variables)), "0 2 10");
     assert_eq!(order(flags(&["--l[10]=x", "--l[2]=x", "--l[0]=x"]).unwrap()), "0 2 10");
 }
+
+#[test]
+fn a_long_line_knows_its_columns() {
+    let text = format!("x\n{}\ny", "ä-".repeat(3000));
+    let lines = Lines::new(&text);
+    for (offset, line, column) in
+        [(0, 1, 1), (2, 2, 1), (4, 2, 2), (2 + 3 * 1000, 2, 2001), (2 + 9001, 3, 1)]
+    {
+        assert_eq!(lines.position(offset), Position { line, column }, "{offset}");
+    }
+}
