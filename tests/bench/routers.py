@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """routers: what many routers cost in the real program: memory, a request, a change.
 
-Starts the program alone (file provider, a folder) and as three peers on loopback (write API), with a host for each
-router, and prints a table. Needs the standard library, gcc and wrk.
+Starts the program alone and as three peers on loopback, both with a folder of files, with a host for each router;
+changes files, and at the peers single routers through the write API; prints a table. Needs the standard library, gcc and wrk.
 
     cargo build --release
     python3 tests/bench/routers.py --program target/release/pontoon
 """
 import argparse, json, os, re, subprocess, threading, time
 
-from peers import Backend, Client, Web, alone, cluster, percentile, table, until, workspace
+from peers import Backend, Web, alone, cluster, percentile, table, until, workspace
 
 FILES = 1000
 
@@ -19,7 +19,7 @@ def host(number):
 
 
 def router(number, priority=0):
-    options = {"entryPoints": ["web"], "rule": f"Host(`{host(number)}`)", "service": "backend"}
+    options = {"entryPoints": ["web"], "rule": f"Host(`{host(number)}`)", "service": "backend@file"}
     if priority:
         options["priority"] = priority
     return options
@@ -186,32 +186,22 @@ def run_alone(program, count, rows):
         clean()
 
 
-def load_cluster(peer, count, port, chunk=10000):
-    status, body = peer.call("PATCH", "/api/config", {"http": {"services": {"backend": service(port)}}},
-                             "application/merge-patch+json")
-    assert status < 300, body
-    for start in range(0, count, chunk):
-        routers = {f"app-{n}": router(n) for n in range(start, min(count, start + chunk))}
-        status, body = Client(peer.api, 120).call("PATCH", "/api/config", {"http": {"routers": routers}},
-                                                  "application/merge-patch+json")
-        assert status < 300, (status, body[:500])
-
-
 def run_cluster(program, count, rows):
     folder, clean = workspace()
     backend = Backend(folder)
     peers = []
     try:
-        peers = cluster(program, folder)
-        load_cluster(peers[0], 10, backend.port)
+        live = os.path.join(folder, "live")
+        write_folder(live, 10, backend.port)
+        peers = cluster(program, folder, "providers:\n  file: { directory: %s, watch: true }\n" % live)
         for peer in peers:
             seen_after(peer, host(0), 200)
         memory = [settled(peer, 12 if peer is peers[0] else 0) for peer in peers]
         begun = time.monotonic()
-        load_cluster(peers[0], count, backend.port)
+        write_folder(live, count, backend.port)
         for peer in peers:
             seen_after(peer, host(count - 1), 200, 60)
-        rows.append((f"three peers, {count} routers written in parts", f"{time.monotonic() - begun:.1f} s", ""))
+        rows.append((f"three peers, {count} routers written to {FILES} files → all three serve them", f"{time.monotonic() - begun:.1f} s", ""))
         grown = max((settled(peer, 15 if peer is peers[0] else 0) - before) / count
                     for peer, before in zip(peers, memory))
         rows.append(("three peers, memory a router, largest", f"{grown:.0f} B", "≤ 1500 B"))
