@@ -176,7 +176,7 @@ impl Breaker {
             return;
         }
         let metrics = &inner.metrics;
-        if self.condition.holds(&|measure| metrics.value(measure)) {
+        if self.condition.holds(&|one| one.holds(metrics.value(one.measure))) {
             inner.metrics.reset();
             self.enter(&mut inner, State::Tripped(now + self.fallback_duration));
         }

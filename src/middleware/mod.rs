@@ -6,6 +6,7 @@ mod buffering;
 mod chain;
 mod circuit_breaker;
 mod compress;
+mod condition;
 mod content_type;
 mod digest_auth;
 mod encoded_characters;
