@@ -5,6 +5,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use ::http::HeaderMap;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
@@ -38,6 +39,52 @@ impl Body {
     /// The same body; `guard` is dropped with it, when what it counts is over.
     pub(crate) fn guarded<G: Send + Unpin + 'static>(self, guard: G) -> Self {
         Self::stream(Guarded { body: self, _guard: guard })
+    }
+
+    /// The same body with what has been read of it before it: `data`, and `trailers` for its end.
+    pub(crate) fn behind(self, data: Bytes, trailers: Option<HeaderMap>) -> Self {
+        let data = Some(data).filter(|data| !data.is_empty());
+        Self::stream(Joined { data, rest: self, trailers })
+    }
+}
+
+/// What has been read of a body, its rest, then trailers that were read.
+struct Joined {
+    data: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+    rest: Body,
+}
+
+impl HttpBody for Joined {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(data) = self.data.take() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        match Pin::new(&mut self.rest).poll_frame(cx) {
+            Poll::Ready(None) => Poll::Ready(self.trailers.take().map(Frame::trailers).map(Ok)),
+            other => other,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none() && self.trailers.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let here = self.data.as_ref().map_or(0, |data| data.len() as u64);
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(here));
+        }
+        hint.set_lower(rest.lower().saturating_add(here));
+        hint
     }
 }
 

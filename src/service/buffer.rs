@@ -1,11 +1,8 @@
 //! Keeps a request's body, so that it can be sent more than once.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use ::http::HeaderMap;
 use bytes::{Bytes, BytesMut};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 
 use crate::http::{Body, BodyError};
@@ -36,11 +33,7 @@ impl Whole {
     pub(super) fn body(&self) -> Body {
         match &self.trailers {
             None => Body::from(self.data.clone()),
-            Some(_) => Body::stream(Joined {
-                data: Some(self.data.clone()).filter(|data| !data.is_empty()),
-                trailers: self.trailers.clone(),
-                rest: Body::Empty,
-            }),
+            Some(_) => Body::Empty.behind(self.data.clone(), self.trailers.clone()),
         }
     }
 }
@@ -66,8 +59,7 @@ pub(super) async fn keep(mut body: Body, limit: usize) -> Result<Kept, BodyError
             Ok(part) => {
                 data.extend_from_slice(&part);
                 if data.len() > limit {
-                    let data = Some(data.freeze());
-                    return Ok(Kept::TooLarge(Body::stream(Joined { data, trailers, rest: body })));
+                    return Ok(Kept::TooLarge(body.behind(data.freeze(), trailers)));
                 }
             }
             Err(frame) => trailers = frame.into_trailers().ok(),
@@ -76,48 +68,9 @@ pub(super) async fn keep(mut body: Body, limit: usize) -> Result<Kept, BodyError
     Ok(Kept::Whole(Whole { data: data.freeze(), trailers }))
 }
 
-/// Data, then the rest of a body, then trailers.
-struct Joined {
-    data: Option<Bytes>,
-    trailers: Option<HeaderMap>,
-    rest: Body,
-}
-
-impl HttpBody for Joined {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(data) = self.data.take() {
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
-        match Pin::new(&mut self.rest).poll_frame(cx) {
-            Poll::Ready(None) => Poll::Ready(self.trailers.take().map(Frame::trailers).map(Ok)),
-            other => other,
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.data.is_none() && self.trailers.is_none() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let here = self.data.as_ref().map_or(0, |data| data.len() as u64);
-        let rest = self.rest.size_hint();
-        let mut hint = SizeHint::new();
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(here));
-        }
-        hint.set_lower(rest.lower().saturating_add(here));
-        hint
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use http_body::Frame;
     use http_body_util::StreamBody;
 
     use super::*;
