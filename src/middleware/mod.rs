@@ -41,7 +41,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::config::value::is_default;
-use crate::http::{Body, ProxyError, Request, Response, SharedHandler};
+use crate::http::{Body, BodyError, Exchange, ProxyError, Request, Response, SharedHandler};
 
 pub(crate) use chain::{Chain, Next};
 
@@ -186,6 +186,12 @@ impl Options {
         }
         self.kinds().first().map(|kind| kind.to_ascii_lowercase()).unwrap_or_default()
     }
+}
+
+/// A response's body has ended early, before the client has got anything of the response.
+fn broken_off(exchange: &Exchange, error: &BodyError) -> ProxyError {
+    let server = exchange.record().server_address.as_deref().unwrap_or("the service").to_owned();
+    ProxyError::Upstream { server, reason: error.to_string() }
 }
 
 /// An answer of our own: the status and its text, without a content type, as Traefik writes it.
