@@ -106,6 +106,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper_util", &["src/http", "src/upstream", "src/entrypoint", "cluster/src/transport"]),
     ("prometheus", &["src/observe"]),
     ("clap", &["src/cli"]),
+    ("flate2", &["src/middleware/compress"]),
+    ("brotli", &["src/middleware/compress"]),
+    ("zstd", &["src/middleware/compress"]),
 ];
 
 fn root() -> PathBuf {

@@ -50,6 +50,19 @@ impl Outcome {
     }
 }
 
+/// Undoes gzip, brotli and zstd; other encodings are left as they are.
+pub(crate) fn decoded(encoding: &str, body: &[u8]) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut out = Vec::new();
+    match encoding {
+        "gzip" => flate2::read::GzDecoder::new(body).read_to_end(&mut out),
+        "br" => brotli::Decompressor::new(body, 4096).read_to_end(&mut out),
+        "zstd" => zstd::stream::read::Decoder::new(body)?.read_to_end(&mut out),
+        _ => return Ok(body.to_vec()),
+    }?;
+    Ok(out)
+}
+
 #[derive(Debug)]
 struct TrustsAll(Arc<rustls::crypto::CryptoProvider>);
 
