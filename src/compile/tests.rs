@@ -52,6 +52,20 @@ fn example() -> Value {
 }
 
 #[test]
+fn error_pages_that_lead_back_to_themselves_are_refused() {
+    let mut configuration = example();
+    configuration["http"]["middlewares"]["m"] =
+        json!({"errors": {"status": ["500"], "service": "pages"}});
+    configuration["http"]["services"]["pages"] = configuration["http"]["services"]["s"].clone();
+    assert_eq!(compiled(&configuration).report.routers["a@file"].status, Status::Enabled);
+    configuration["http"]["services"]["pages"]["middlewares"] = json!(["m"]);
+    let report = compiled(&configuration).report;
+    assert_eq!(report.routers["a@file"].status, Status::Disabled);
+    assert!(report.routers["a@file"].errors[0].contains("recursion detected in pages@file"));
+    assert_eq!(report.routers["b@file"].status, Status::Enabled);
+}
+
+#[test]
 fn one_mistake_disables_its_object_alone() {
     let mut configuration = example();
     configuration["http"]["routers"]["a"]["middlewares"] = json!(["missing"]);

@@ -398,5 +398,5 @@ pub(super) async fn exchange(
         204 | 304 => Vec::new(),
         _ => reader.body(&head, true).await?.bytes,
     };
-    Ok(Answer { status, headers: head.headers, body })
+    Ok(Answer { status, headers: head.headers, body, ..Answer::default() })
 }

@@ -199,6 +199,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    /// When each piece of the body ended, with its length until then.
+    pub(crate) arrivals: Vec<(usize, Instant)>,
 }
 
 impl Answer {
@@ -219,12 +221,25 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> std::io::Result<Answ
 /// A request on a connection that stays open.
 pub(crate) async fn ask<S: Stream>(reader: &mut Reader<S>, path: &str) -> std::io::Result<Answer> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    reader.stream.write_all(request.as_bytes()).await?;
+    send(reader, request.as_bytes()).await
+}
+
+/// A request as it is written, on a connection that stays open.
+pub(crate) async fn send<S: Stream>(
+    reader: &mut Reader<S>,
+    request: &[u8],
+) -> std::io::Result<Answer> {
+    reader.stream.write_all(request).await?;
     let ended = || std::io::Error::other("the connection ended");
     let head = reader.head().await?.ok_or_else(ended)?;
     let status = head.start.split(' ').nth(1).and_then(|status| status.parse().ok());
     let body = reader.body(&head, true).await?;
-    Ok(Answer { status: status.unwrap_or(0), headers: head.headers, body: body.bytes })
+    Ok(Answer {
+        status: status.unwrap_or(0),
+        headers: head.headers,
+        body: body.bytes,
+        arrivals: body.arrivals,
+    })
 }
 
 /// Sends bytes as they are, and returns all that comes until the other side closes.
