@@ -33,6 +33,7 @@ use crate::provider::Provider;
 use crate::provider::file::FileProvider;
 use crate::router::Syntax;
 use crate::task::Group;
+use crate::tcp;
 use crate::upstream::{self, Transport};
 
 /// Threads of the control plane: Raft has its own, requests never run here.
@@ -208,9 +209,6 @@ async fn tell_plans(observers: Arc<Observers>, view: follow::View, stop: Cancell
 fn bind(startup: &Startup, shared: &entrypoint::Shared) -> Result<Vec<Bound>> {
     let mut bound = Vec::new();
     for (name, options) in &startup.entry_points {
-        if options.address.ends_with("/udp") {
-            continue;
-        }
         bound.push(entrypoint::bind(name, options, shared)?);
     }
     Ok(bound)
@@ -256,6 +254,8 @@ pub(crate) fn settings(
         internal_services,
         default_transport: Transport::build(&default_transport)
             .context("serversTransport of the startup configuration")?,
+        default_tcp_transport: tcp::Transport::build(&default_tcp_transport(startup))
+            .context("tcpServersTransport of the startup configuration")?,
     })
 }
 
@@ -273,6 +273,22 @@ fn default_transport(options: &startup::ServersTransport) -> upstream::Options {
             ..upstream::ForwardingTimeouts::default()
         }),
         ..upstream::Options::default()
+    }
+}
+
+/// `default@internal` of TCP from the startup configuration's `tcpServersTransport`.
+fn default_tcp_transport(startup: &Startup) -> tcp::options::ServersTransport {
+    let options = &startup.tcp_servers_transport;
+    tcp::options::ServersTransport {
+        dial_timeout: options.dial_timeout,
+        dial_keep_alive: options.dial_keep_alive,
+        termination_delay: options.termination_delay,
+        proxy_protocol: None,
+        tls: options.tls.as_ref().map(|tls| tcp::options::TransportTls {
+            insecure_skip_verify: tls.insecure_skip_verify,
+            root_cas: tls.root_cas.clone(),
+            ..tcp::options::TransportTls::default()
+        }),
     }
 }
 

@@ -1,13 +1,13 @@
 //! The plan: what the data plane follows. Compiled from all documents, immutable, swapped atomically.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
 use crate::http::SharedHandler;
-use crate::router::Table;
-use crate::tls;
+use crate::router::{self, Table};
+use crate::{tcp, tls, udp};
 
 /// The compiled result of all documents.
 #[derive(Default)]
@@ -27,6 +27,61 @@ pub(crate) struct EntryPoint {
     pub(crate) secure: Table<Arc<Route>>,
     /// Certificates and options for handshakes.
     pub(crate) tls: Arc<tls::Tables>,
+    /// Routes of TCP connections; absent where there are none, so that HTTP is not kept waiting.
+    pub(crate) streams: Option<Arc<Streams>>,
+    /// Where new UDP sessions go.
+    pub(crate) datagrams: Option<Arc<udp::Route>>,
+}
+
+/// What one entry point does with connections before HTTP gets them.
+#[derive(Default)]
+pub(crate) struct Streams {
+    /// Routes of connections without TLS.
+    pub(crate) plain: router::tcp::Table<Arc<tcp::Route>>,
+    /// Routes of connections with TLS.
+    pub(crate) secure: router::tcp::Table<Arc<tcp::Route>>,
+    pub(crate) https: Https,
+}
+
+/// What has to be known of HTTPS routers where TCP routers are, too.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Https {
+    /// There are some.
+    pub(crate) any: bool,
+    /// One of them takes any host.
+    pub(crate) catch_all: bool,
+    exact: HashSet<String>,
+    /// By what follows `*.`.
+    wildcard: HashSet<String>,
+}
+
+impl Https {
+    /// Of the hosts of each router, as [`router::Rule::hosts`] gives them.
+    pub(crate) fn of(routers: impl Iterator<Item = Vec<String>>) -> Self {
+        let mut https = Self::default();
+        for hosts in routers {
+            https.any = true;
+            https.catch_all |= hosts.is_empty();
+            for host in hosts {
+                if let Some(parent) = host.strip_prefix("*.") {
+                    https.wildcard.insert(parent.to_owned());
+                } else if host == "*" {
+                    https.catch_all = true;
+                } else {
+                    https.exact.insert(host);
+                }
+            }
+        }
+        https
+    }
+
+    /// True if a router asks for this very name, which is in lower case.
+    pub(crate) fn names(&self, server_name: &str) -> bool {
+        self.exact.contains(server_name)
+            || server_name
+                .split_once('.')
+                .is_some_and(|(label, parent)| !label.is_empty() && self.wildcard.contains(parent))
+    }
 }
 
 /// A router that works: its middlewares and its service, ready to run.

@@ -33,8 +33,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         "service",
         &["config", "clock", "hex", "cores", "task", "timer", "http", "tls", "observe", "upstream"],
     ),
-    ("tcp", &["config", "http", "tls", "upstream", "task", "timer"]),
-    ("udp", &["config", "task", "timer", "upstream"]),
+    ("tcp", &["config", "http", "tls", "upstream", "task", "timer", "service"]),
+    ("udp", &["config", "task", "timer", "upstream", "service"]),
     ("plan", &["config", "http", "router", "tls", "service", "middleware", "tcp", "udp", "cores"]),
     (
         "compile",

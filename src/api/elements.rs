@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::compile::{ObjectReport, Report, RouterReport, ServiceReport};
+use crate::compile::{
+    ObjectReport, Report, RouterReport, ServiceReport, StreamServiceReport, Streams,
+};
 
 type Fields = Map<String, Value>;
 
@@ -18,11 +20,11 @@ pub(super) fn all(report: &Report, protocol: &str, kind: &str) -> Option<Vec<Val
             routers.map(|(name, one)| with_priority(http_router(name, one), name, one)).collect()
         }
         ("tcp", "routers") => {
-            let routers = report.tcp_routers.iter();
+            let routers = report.streams.tcp.routers.iter().map(|(name, one)| (name, &one.report));
             routers.map(|(name, one)| with_priority(stream_router(one), name, one)).collect()
         }
         ("udp", "routers") => {
-            let routers = report.udp_routers.iter();
+            let routers = report.streams.udp.routers.iter();
             let without = |name, one: &RouterReport<_>| {
                 let mut fields = stream_router(one);
                 fields.remove("priority");
@@ -34,15 +36,19 @@ pub(super) fn all(report: &Report, protocol: &str, kind: &str) -> Option<Vec<Val
             let services = report.services.iter();
             services.map(|(name, one)| complete(service(one), name, &service_type(one))).collect()
         }
-        ("tcp", "services") => objects(report.tcp_services.iter()),
-        ("udp", "services") => objects(report.udp_services.iter()),
+        ("tcp", "services") => {
+            let services = report.streams.tcp.services.iter();
+            let kind = |one: &StreamServiceReport| kind_of(&*one.object.options);
+            services.map(|(name, one)| complete(stream_service(one), name, &kind(one))).collect()
+        }
+        ("udp", "services") => objects(report.streams.udp.services.iter()),
         ("http", "middlewares") => {
             let middlewares = report.middlewares.iter();
             middlewares
                 .map(|(name, one)| complete(object(one), name, &one.options.type_name()))
                 .collect()
         }
-        ("tcp", "middlewares") => objects(report.tcp_middlewares.iter()),
+        ("tcp", "middlewares") => objects(report.streams.tcp.middlewares.iter()),
         _ => return None,
     })
 }
@@ -58,14 +64,13 @@ pub(super) fn rawdata(report: &Report) -> Value {
     add("routers", raw(report.routers.iter().map(|(name, one)| (name, http_router(name, one)))));
     add("middlewares", raw(report.middlewares.iter().map(|(name, one)| (name, object(one)))));
     add("services", raw(report.services.iter().map(|(name, one)| (name, service(one)))));
-    add("tcpRouters", raw(report.tcp_routers.iter().map(|(name, one)| (name, stream_router(one)))));
-    add(
-        "tcpMiddlewares",
-        raw(report.tcp_middlewares.iter().map(|(name, one)| (name, object(one)))),
-    );
-    add("tcpServices", raw(report.tcp_services.iter().map(|(name, one)| (name, object(one)))));
-    add("udpRouters", raw(report.udp_routers.iter().map(|(name, one)| (name, stream_router(one)))));
-    add("udpServices", raw(report.udp_services.iter().map(|(name, one)| (name, object(one)))));
+    let Streams { tcp, udp, .. } = &*report.streams;
+    let tcp_routers = tcp.routers.iter().map(|(name, one)| (name, stream_router(&one.report)));
+    add("tcpRouters", raw(tcp_routers));
+    add("tcpMiddlewares", raw(tcp.middlewares.iter().map(|(name, one)| (name, object(one)))));
+    add("tcpServices", raw(tcp.services.iter().map(|(name, one)| (name, stream_service(one)))));
+    add("udpRouters", raw(udp.routers.iter().map(|(name, one)| (name, stream_router(one)))));
+    add("udpServices", raw(udp.services.iter().map(|(name, one)| (name, object(one)))));
     Value::Object(all)
 }
 
@@ -123,19 +128,26 @@ fn object<O: Serialize>(report: &ObjectReport<O>) -> Fields {
 fn objects<'a, O: Serialize + 'a>(
     all: impl Iterator<Item = (&'a Arc<str>, &'a ObjectReport<O>)>,
 ) -> Vec<Value> {
-    all.map(|(name, report)| {
-        let options = fields(&*report.options);
-        let kind = options.keys().next().map(|kind| kind.to_lowercase()).unwrap_or_default();
-        complete(object(report), name, &kind)
-    })
-    .collect()
+    all.map(|(name, report)| complete(object(report), name, &kind_of(&*report.options))).collect()
+}
+
+/// The type of an object that has exactly one key for it.
+fn kind_of(options: &impl Serialize) -> String {
+    fields(options).keys().next().map(|kind| kind.to_lowercase()).unwrap_or_default()
 }
 
 fn service(report: &ServiceReport) -> Fields {
-    let mut fields = object(&report.object);
     let statuses = report.built.as_ref().map(|service| service.server_statuses());
+    with_statuses(object(&report.object), statuses.unwrap_or_default())
+}
+
+fn stream_service(report: &StreamServiceReport) -> Fields {
+    let statuses = report.built.as_ref().map(|service| service.server_statuses());
+    with_statuses(object(&report.object), statuses.unwrap_or_default())
+}
+
+fn with_statuses(mut fields: Fields, statuses: Vec<(Arc<str>, bool)>) -> Fields {
     let statuses: Fields = statuses
-        .unwrap_or_default()
         .into_iter()
         .map(|(url, up)| (url.to_string(), json!(if up { "UP" } else { "DOWN" })))
         .collect();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Facts, certificates};
-use crate::compile::Status;
+use crate::compile::{Status, Streams};
 use crate::control::follow::InForce;
 
 fn count(statuses: impl Iterator<Item = Status>) -> Value {
@@ -21,6 +21,7 @@ fn count(statuses: impl Iterator<Item = Status>) -> Value {
 
 pub(super) fn of(now: &InForce, facts: &Facts) -> Value {
     let report = &now.compiled.report;
+    let Streams { tcp, udp, .. } = &*report.streams;
     let certificates = certificates::all(&now.compiled.certificates);
     let certificates = count(certificates.iter().map(|one| match one["status"].as_str() {
         Some("warning") => Status::Warning,
@@ -34,13 +35,13 @@ pub(super) fn of(now: &InForce, facts: &Facts) -> Value {
             "middlewares": count(report.middlewares.values().map(|one| one.status)),
         },
         "tcp": {
-            "routers": count(report.tcp_routers.values().map(|one| one.status)),
-            "services": count(report.tcp_services.values().map(|one| one.status)),
-            "middlewares": count(report.tcp_middlewares.values().map(|one| one.status)),
+            "routers": count(tcp.routers.values().map(|one| one.report.status)),
+            "services": count(tcp.services.values().map(|one| one.object.status)),
+            "middlewares": count(tcp.middlewares.values().map(|one| one.status)),
         },
         "udp": {
-            "routers": count(report.udp_routers.values().map(|one| one.status)),
-            "services": count(report.udp_services.values().map(|one| one.status)),
+            "routers": count(udp.routers.values().map(|one| one.status)),
+            "services": count(udp.services.values().map(|one| one.status)),
         },
         "certificates": certificates,
         "features": facts.features,

@@ -139,11 +139,12 @@ fn compiled(
             Status::Disabled => findings.errors.push(line),
         }
     }
-    for (name, router) in &result.report.tcp_routers {
-        findings.warnings.push(format!("TCP router {name}: {}", router.errors.join("; ")));
-    }
-    for (name, router) in &result.report.udp_routers {
-        findings.warnings.push(format!("UDP router {name}: {}", router.errors.join("; ")));
+    for (status, line) in result.report.streams.faults() {
+        if status == Status::Disabled {
+            findings.errors.push(line);
+        } else {
+            findings.warnings.push(line);
+        }
     }
     Ok(())
 }

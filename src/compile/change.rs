@@ -33,7 +33,7 @@ impl Key {
     }
 }
 
-/// Objects that are new, gone or have other options.
+/// Objects of HTTP and of TLS that are new, gone or have other options.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     /// Services, middlewares and transports.
@@ -42,20 +42,6 @@ pub(crate) struct Changes {
     pub(crate) routers: Vec<Arc<str>>,
     /// Something of certificates, stores or options.
     pub(crate) tls: bool,
-    /// Provider and name.
-    pub(crate) tcp_routers: Vec<Name>,
-    pub(crate) tcp_services: Vec<Name>,
-    pub(crate) tcp_middlewares: Vec<Name>,
-    pub(crate) udp_routers: Vec<Name>,
-    pub(crate) udp_services: Vec<Name>,
-}
-
-/// Qualified name, provider, and name alone.
-#[derive(Debug, Clone)]
-pub(crate) struct Name {
-    pub(crate) full: Arc<str>,
-    pub(crate) provider: Arc<str>,
-    pub(crate) short: Arc<str>,
 }
 
 impl Changes {
@@ -74,31 +60,22 @@ impl Changes {
     }
 
     fn add(&mut self, provider: &Arc<str>, old: &Source, new: &Source) {
-        let mut object = |kind, names: Vec<Name>| {
-            self.objects.extend(names.into_iter().map(|name| Key::new(kind, name.full)));
+        let mut object = |kind, names: Vec<Arc<str>>| {
+            self.objects.extend(names.into_iter().map(|name| Key::new(kind, name)));
         };
         object(Kind::Service, differing(provider, &old.services, &new.services));
         object(Kind::Middleware, differing(provider, &old.middlewares, &new.middlewares));
         object(Kind::Transport, differing(provider, &old.transports, &new.transports));
         let routers = differing(provider, &old.routers, &new.routers);
-        self.routers.extend(routers.into_iter().map(|name| name.full));
+        self.routers.extend(routers);
         self.tls |= !old.tls_options.is_copy_of(&new.tls_options)
             || !old.tls_stores.is_copy_of(&new.tls_stores)
             || !old.tls_certificates.is_copy_of(&new.tls_certificates);
-        self.tcp_routers.extend(differing(provider, &old.tcp_routers, &new.tcp_routers));
-        self.tcp_services.extend(differing(provider, &old.tcp_services, &new.tcp_services));
-        let middlewares = differing(provider, &old.tcp_middlewares, &new.tcp_middlewares);
-        self.tcp_middlewares.extend(middlewares);
-        self.udp_routers.extend(differing(provider, &old.udp_routers, &new.udp_routers));
-        self.udp_services.extend(differing(provider, &old.udp_services, &new.udp_services));
     }
 }
 
-fn differing<T>(provider: &Arc<str>, old: &Objects<T>, new: &Objects<T>) -> Vec<Name> {
-    let name = |short: &Arc<str>| Name {
-        full: format!("{short}@{provider}").into(),
-        provider: provider.clone(),
-        short: short.clone(),
-    };
+/// Qualified names.
+fn differing<T>(provider: &Arc<str>, old: &Objects<T>, new: &Objects<T>) -> Vec<Arc<str>> {
+    let name = |short: &Arc<str>| format!("{short}@{provider}").into();
     old.differences(new, Arc::ptr_eq).into_iter().map(|found| name(found.key)).collect()
 }

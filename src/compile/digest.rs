@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::report::{ObjectReport, Report};
+use super::report::{ObjectReport, Report, RouterReport};
 use super::routers::Kept;
 
 /// The sum of the hashes of all objects, which can be changed object by object.
@@ -43,10 +43,18 @@ impl Sum {
         }
     }
 
-    /// The digest of everything, in hex.
-    pub(crate) fn text(&self, report: &Report) -> Arc<str> {
+    /// Adds a router of TCP or UDP.
+    pub(crate) fn add_stream_router<O: Serialize>(&mut self, name: &str, report: &RouterReport<O>) {
+        let mut hash = start("stream router", name);
+        hash.update(serde_json::to_vec(&*report.options).unwrap_or_default());
+        found(&mut hash, report);
+        self.change(Some(words(&hash.finalize())), u64::wrapping_add);
+    }
+
+    /// The digest of everything, in hex; `streams` is that of TCP and UDP.
+    pub(crate) fn text(&self, report: &Report, streams: &Self) -> Arc<str> {
         let mut hash = Sha256::new();
-        for word in self.0 {
+        for word in self.0.iter().chain(&streams.0) {
             hash.update(word.to_le_bytes());
         }
         for problem in &report.problems {
@@ -75,12 +83,17 @@ fn of_router(router: &Kept) -> Option<[u64; 4]> {
             hash.update([0]);
         }
     }
+    found(&mut hash, report);
+    Some(words(&hash.finalize()))
+}
+
+/// What was found out about a router.
+fn found<O>(hash: &mut Sha256, report: &RouterReport<O>) {
     hash.update(report.status.as_str());
     for text in report.using.iter().chain(&report.errors) {
         hash.update(text.as_bytes());
         hash.update([0]);
     }
-    Some(words(&hash.finalize()))
 }
 
 fn of_object<O: Serialize>(name: &str, object: &ObjectReport<O>) -> Option<[u64; 4]> {

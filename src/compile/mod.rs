@@ -13,6 +13,7 @@ mod objects;
 mod report;
 mod routers;
 pub(crate) mod source;
+mod streams;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -26,10 +27,14 @@ use crate::http::SharedHandler;
 use crate::plan::Plan;
 use crate::router::{self, Syntax};
 use crate::service::health::Checker;
+use crate::tcp;
 use crate::upstream::Transport;
 
-pub(crate) use report::{ObjectReport, Report, RouterReport, ServiceReport, Status};
+pub(crate) use report::{
+    ObjectReport, Report, RouterReport, ServiceReport, Status, StreamServiceReport,
+};
 pub(crate) use source::{Source, Sources};
+pub(crate) use streams::Streams;
 
 /// What the startup configuration says to the compiler.
 pub(crate) struct Settings {
@@ -46,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) internal_services: HashMap<String, SharedHandler>,
     /// `default@internal`
     pub(crate) default_transport: Arc<Transport>,
+    /// The same for TCP.
+    pub(crate) default_tcp_transport: Arc<tcp::Transport>,
 }
 
 /// What an entry point adds to its routers (http.md §2).
@@ -90,6 +97,7 @@ struct Memory {
     objects: objects::Built,
     tls: Arc<tls::Tls>,
     routers: routers::All,
+    streams: Arc<Streams>,
     tables: tables::Kept,
     digest: digest::Sum,
 }
@@ -114,6 +122,9 @@ pub(crate) fn compile(sources: &Sources, settings: &Settings, previous: &Compile
         &memory.routers,
     );
     let (mut built, made) = objects.finish();
+    let same_tls = Arc::ptr_eq(&tls, &memory.tls);
+    let streams =
+        streams::compile((&sources, settings), (&tls, same_tls), &memory.sources, &memory.streams);
     let mut touched = dirty;
     touched.extend(made);
     touched.extend(routers.touched());
@@ -121,24 +132,24 @@ pub(crate) fn compile(sources: &Sources, settings: &Settings, previous: &Compile
     touched.extend(built.sweep(&touched));
     let input = report::Input {
         sources: &sources,
-        changes: &changes,
         built: &built,
         tls: &tls,
         routers: &routers,
+        streams: &streams,
         touched: &touched,
     };
     let (report, digest) = report::make(&input, &previous.report, &memory.digest);
     let generation = previous.plan.generation + 1;
-    let same_tls = Arc::ptr_eq(&tls, &memory.tls);
+    let routed = tables::Routed { routers: &routers, streams: &streams, before: &memory.streams };
     let (plan, tables) =
-        tables::make(&routers, settings, (&tls, same_tls), &memory.tables, generation);
+        tables::make(&routed, settings, (&tls, same_tls), &memory.tables, generation);
     let certificates =
         if same_tls { previous.certificates.clone() } else { tls.pairs().cloned().collect() };
     Compiled {
         plan: Arc::new(plan),
-        digest: digest.text(&report),
+        digest: digest.text(&report, &streams.digest),
         report: Arc::new(report),
-        checkers: built.checkers(),
+        checkers: built.checkers().into_iter().chain(streams.checkers()).collect(),
         certificates,
         memory: Arc::new(Memory {
             sources,
@@ -146,6 +157,7 @@ pub(crate) fn compile(sources: &Sources, settings: &Settings, previous: &Compile
             objects: built,
             tls,
             routers: routers.all,
+            streams,
             tables,
             digest,
         }),

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use pontoon_cluster::Map;
 use serde::{Serialize, Serializer};
 
-use super::change::{Changes, Key, Kind, Name};
+use super::change::{Key, Kind};
 use super::digest::Sum;
 use super::objects::Built;
 use super::routers::Outcome;
-use super::source::{Objects, Source, Sources, qualify, split};
+use super::source::{Sources, qualify, split};
+use super::streams::Streams;
 use super::tls::{DEFAULT, Tls};
 use crate::router::options::Observability;
-use crate::{middleware, router, service, tcp, udp};
+use crate::{middleware, router, service, tcp};
 
 /// Traefik's status of an object (api.md §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -101,7 +102,7 @@ impl<O> ObjectReport<O> {
     }
 
     /// Notes that the object cannot work, and why.
-    fn disabled(mut self, error: Option<&str>) -> Self {
+    pub(crate) fn disabled(mut self, error: Option<&str>) -> Self {
         if let Some(error) = error {
             self.status = Status::Disabled;
             self.errors.push(error.to_owned());
@@ -118,6 +119,13 @@ pub(crate) struct ServiceReport {
     pub(crate) built: Option<Arc<dyn service::Service>>,
 }
 
+/// A TCP service's report, with what the API asks it for.
+pub(crate) struct StreamServiceReport {
+    pub(crate) object: ObjectReport<tcp::options::Service>,
+    /// Present where a router has made it.
+    pub(crate) built: Option<Arc<dyn tcp::Service>>,
+}
+
 /// What became of all objects, by qualified name.
 #[derive(Clone, Default)]
 pub(crate) struct Report {
@@ -126,33 +134,24 @@ pub(crate) struct Report {
     pub(crate) faulty: Map<Arc<str>, Arc<RouterReport>>,
     pub(crate) services: Map<Arc<str>, ServiceReport>,
     pub(crate) middlewares: Map<Arc<str>, ObjectReport<middleware::Options>>,
-    pub(crate) tcp_routers: Map<Arc<str>, Arc<RouterReport<tcp::options::Router>>>,
-    pub(crate) tcp_services: Map<Arc<str>, ObjectReport<tcp::options::Service>>,
-    pub(crate) tcp_middlewares: Map<Arc<str>, ObjectReport<tcp::options::Middleware>>,
-    pub(crate) udp_routers: Map<Arc<str>, Arc<RouterReport<udp::options::Router>>>,
-    pub(crate) udp_services: Map<Arc<str>, ObjectReport<udp::options::Service>>,
+    /// TCP and UDP.
+    pub(crate) streams: Arc<Streams>,
     /// What is wrong beside the objects above: entries that do not decode, certificates, TLS options. Each line names
     /// its object.
     pub(crate) problems: Vec<String>,
+    /// Those of HTTP.
     disabled: usize,
 }
 
 impl Report {
-    /// HTTP objects that do not work.
+    /// Objects that do not work.
     pub(crate) fn disabled(&self) -> usize {
-        self.disabled
+        self.disabled + self.streams.disabled
     }
 
     /// All objects.
     pub(crate) fn objects(&self) -> usize {
-        self.routers.len()
-            + self.services.len()
-            + self.middlewares.len()
-            + self.tcp_routers.len()
-            + self.tcp_services.len()
-            + self.tcp_middlewares.len()
-            + self.udp_routers.len()
-            + self.udp_services.len()
+        self.routers.len() + self.services.len() + self.middlewares.len() + self.streams.objects()
     }
 
     fn count(&mut self, old: Option<Status>, new: Option<Status>) {
@@ -177,10 +176,10 @@ impl Report {
 /// What a report is made of.
 pub(crate) struct Input<'a> {
     pub(crate) sources: &'a Sources,
-    pub(crate) changes: &'a Changes,
     pub(crate) built: &'a Built,
     pub(crate) tls: &'a Tls,
     pub(crate) routers: &'a Outcome,
+    pub(crate) streams: &'a Arc<Streams>,
     /// Services and middlewares that have changed, or what came of them or who uses them has.
     pub(crate) touched: &'a BTreeSet<Key>,
 }
@@ -196,7 +195,7 @@ pub(crate) fn make(input: &Input<'_>, previous: &Report, sum: &Sum) -> (Report, 
             Kind::Transport => {}
         }
     }
-    streams(&mut report, input);
+    report.streams = input.streams.clone();
     report.problems.clear();
     for (provider, source) in input.sources {
         for (key, error) in &source.errors {
@@ -284,87 +283,4 @@ const HIDDEN: &str = "ready@internal";
 
 fn hidden(name: &str) -> bool {
     name == HIDDEN
-}
-
-/// TCP and UDP.
-fn streams(report: &mut Report, input: &Input<'_>) {
-    let Changes { tcp_routers, tcp_services, tcp_middlewares, udp_routers, udp_services, .. } =
-        input.changes;
-    let all = input.sources;
-    set(
-        &mut report.tcp_routers,
-        tcp_routers,
-        all,
-        |source| &source.tcp_routers,
-        |options| Arc::new(tcp_router(options)),
-    );
-    set(
-        &mut report.udp_routers,
-        udp_routers,
-        all,
-        |source| &source.udp_routers,
-        |options| Arc::new(udp_router(options)),
-    );
-    set(&mut report.tcp_services, tcp_services, all, |source| &source.tcp_services, object);
-    set(&mut report.tcp_middlewares, tcp_middlewares, all, |one| &one.tcp_middlewares, object);
-    set(&mut report.udp_services, udp_services, all, |source| &source.udp_services, object);
-}
-
-fn object<O>(options: &Arc<O>) -> ObjectReport<O> {
-    ObjectReport::new(options.clone())
-}
-
-/// Reports the objects of one kind that have changed.
-fn set<O, R: Clone>(
-    reports: &mut Map<Arc<str>, R>,
-    names: &[Name],
-    sources: &Sources,
-    objects: impl Fn(&Source) -> &Objects<O>,
-    report: impl Fn(&Arc<O>) -> R,
-) {
-    for name in names {
-        let source = sources.get(&name.provider);
-        match source.and_then(|source| objects(source).get(&*name.short)) {
-            Some(options) => drop(reports.insert(name.full.clone(), report(options))),
-            None => drop(reports.remove(&*name.full)),
-        }
-    }
-}
-
-/// TCP routing waits for its turn; what is wrong with a router is said first.
-fn tcp_router(options: &Arc<tcp::options::Router>) -> RouterReport<tcp::options::Router> {
-    let named = options.rule.contains("HostSNI(") && !options.rule.contains("HostSNI(`*`)");
-    let error = if options.rule.is_empty() {
-        "router has no rule".to_owned()
-    } else if named && options.tls.is_none() {
-        format!("invalid rule: \"{}\" , has HostSNI matcher, but no TLS on router", options.rule)
-    } else if options.service.is_empty() {
-        "the service is missing on the router".to_owned()
-    } else {
-        "TCP routers are not built yet".to_owned()
-    };
-    let priority = match options.priority {
-        0 if options.rule == "HostSNI(`*`)" => -1,
-        0 => i64::try_from(options.rule.len()).unwrap_or(i64::MAX),
-        priority => priority,
-    };
-    RouterReport {
-        options: options.clone(),
-        status: Status::Disabled,
-        applied: None,
-        using: options.entry_points.clone().into(),
-        errors: vec![error],
-        priority,
-    }
-}
-
-fn udp_router(options: &Arc<udp::options::Router>) -> RouterReport<udp::options::Router> {
-    RouterReport {
-        options: options.clone(),
-        status: Status::Disabled,
-        applied: None,
-        using: options.entry_points.clone().into(),
-        errors: vec!["UDP routers are not built yet".to_owned()],
-        priority: 0,
-    }
 }

@@ -429,7 +429,7 @@ fn standard_observability() -> Observability {
 }
 
 /// All TCP entry points but `traefik`; only those with `asDefault` if there are any.
-fn default_entry_points(settings: &Settings) -> Vec<String> {
+pub(crate) fn default_entry_points(settings: &Settings) -> Vec<String> {
     let tcp = || settings.entry_points.iter().filter(|(_, model)| !model.udp);
     let chosen: Vec<_> =
         tcp().filter(|(_, model)| model.as_default).map(|(name, _)| name.clone()).collect();

@@ -22,6 +22,8 @@ fn settings() -> Settings {
         internal: Arc::default(),
         internal_services: HashMap::new(),
         default_transport: Transport::build(&crate::upstream::Options::default()).unwrap(),
+        default_tcp_transport: tcp::Transport::build(&tcp::options::ServersTransport::default())
+            .unwrap(),
     }
 }
 
@@ -355,4 +357,84 @@ proptest! {
             prop_assert_eq!(seen(&compiled), seen(&at_once));
         }
     }
+}
+
+fn stream_example() -> Value {
+    json!({"tcp": {
+        "routers": {
+            "a": {"rule": "HostSNI(`*`)", "service": "s", "middlewares": ["m"], "entryPoints": ["web"]},
+            "b": {"rule": "HostSNI(`b.test`)", "service": "w", "tls": {"passthrough": true}, "entryPoints": ["web"]},
+        },
+        "services": {
+            "s": {"loadBalancer": {"servers": [{"address": "127.0.0.1:1"}], "serversTransport": "t"}},
+            "w": {"weighted": {"services": [{"name": "s"}]}},
+        },
+        "middlewares": {"m": {"inFlightConn": {"amount": 1}}},
+        "serversTransports": {"t": {}},
+    }, "udp": {
+        "routers": {"a": {"service": "s"}},
+        "services": {"s": {"loadBalancer": {"servers": [{"address": "127.0.0.1:1"}]}}},
+    }})
+}
+
+#[test]
+fn tcp_objects_that_have_not_changed_stay_the_same() {
+    let settings = settings();
+    let before = source(&stream_example());
+    let of = |source: &Source| Sources::from([("file".into(), Arc::new(source.clone()))]);
+    let first = compile(&of(&before), &settings, &Compiled::default());
+    let plan = |compiled: &Compiled, name: &str| compiled.plan.entry_points[name].clone();
+    assert!(plan(&first, "web").streams.is_some() && plan(&first, "traefik").streams.is_none());
+    let http = serde_json::to_vec(&example()["http"]["services"]["s"]).unwrap();
+    let with_http = before.with([("http/services/s", Some(http.as_slice()))]);
+    let second = compile(&of(&with_http), &settings, &first);
+    assert!(Arc::ptr_eq(&first.report.streams, &second.report.streams), "nothing was looked at");
+    assert!(Arc::ptr_eq(&plan(&first, "web"), &plan(&second, "web")));
+    let router = json!({"rule": "ClientIP(`::1`)", "service": "s", "entryPoints": ["web"]});
+    let router = serde_json::to_vec(&router).unwrap();
+    let after = with_http.with([("tcp/routers/b", Some(router.as_slice()))]);
+    let third = compile(&of(&after), &settings, &second);
+    let service =
+        |compiled: &Compiled, name: &str| compiled.report.streams.tcp.services[name].built.clone();
+    let (old, new) = (service(&first, "s@file").unwrap(), service(&third, "s@file").unwrap());
+    assert!(Arc::ptr_eq(&old, &new));
+    assert!(service(&first, "w@file").is_some() && service(&third, "w@file").is_none());
+    assert_ne!(second.digest, third.digest);
+    let transport = serde_json::to_vec(&json!({"dialTimeout": "1s"})).unwrap();
+    let other = after.with([("tcp/serversTransports/t", Some(transport.as_slice()))]);
+    let fourth = compile(&of(&other), &settings, &third);
+    assert!(!Arc::ptr_eq(&new, &service(&fourth, "s@file").unwrap()), "it holds the transport");
+    assert_eq!(fourth.digest, compile(&of(&other), &settings, &Compiled::default()).digest);
+}
+
+#[test]
+fn a_udp_router_needs_an_entry_point_of_its_kind() {
+    let mut settings = settings();
+    let sources = sources(&stream_example());
+    let report = compile(&sources, &settings, &Compiled::default()).report;
+    let errors = &report.streams.udp.routers["a@file"].errors;
+    assert_eq!(*errors, ["no valid entryPoint for this router"]);
+    settings.entry_points.insert("dns".to_owned(), Model { udp: true, ..Model::default() });
+    let compiled = compile(&sources, &settings, &Compiled::default());
+    assert_eq!(*compiled.report.streams.udp.routers["a@file"].using, ["dns".to_owned()]);
+    assert!(compiled.plan.entry_points["dns"].datagrams.is_some());
+    assert!(compiled.plan.entry_points["web"].datagrams.is_none());
+}
+
+#[test]
+fn a_write_of_a_tcp_object_that_cannot_work_is_a_fault() {
+    let settings = settings();
+    let mut configuration = stream_example();
+    configuration["tcp"]["services"]["bad"] =
+        json!({"loadBalancer": {"servers": [{"address": "nowhere"}]}});
+    configuration["tcp"]["middlewares"]["bad"] = json!({"ipAllowList": {}});
+    configuration["tcp"]["serversTransports"]["bad"] = json!({"proxyProtocol": {"version": 9}});
+    let sources = sources(&configuration);
+    let keys =
+        ["services/s", "middlewares/m", "services/bad", "middlewares/bad", "serversTransports/bad"];
+    let keys = keys.map(|key| format!("tcp/{key}"));
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let verdict = verdict::judge(&sources, &settings, &Compiled::default(), ("file", &keys));
+    let faults: Vec<&str> = verdict.faults.iter().map(|fault| fault.key.as_str()).collect();
+    assert_eq!(faults, keys[2..]);
 }

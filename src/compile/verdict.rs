@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::report::Status;
+use super::report::{RouterReport, Status};
 use super::source::{Source, Sources, split};
 use super::{Compiled, Settings, compile};
-use crate::{router, service};
+use crate::{router, service, tcp, udp};
 
 /// Provider of routers that exist only to have an object built that no router uses yet.
 const PROBE: &str = "probe of a write";
@@ -51,12 +51,23 @@ pub(crate) fn judge(
         match kind {
             "http/routers" => router_of(&full, key, &after, &mut verdict),
             "tcp/routers" => {
-                let errors = after.report.tcp_routers.get(full.as_str()).map(|one| &one.errors);
-                stream_router(key, errors, &after, &mut verdict);
+                let router = after.report.streams.tcp.routers.get(full.as_str());
+                verdict.stream_router(key, router.map(|one| &*one.report), &after);
             }
             "udp/routers" => {
-                let errors = after.report.udp_routers.get(full.as_str()).map(|one| &one.errors);
-                stream_router(key, errors, &after, &mut verdict);
+                let router = after.report.streams.udp.routers.get(full.as_str());
+                verdict.stream_router(key, router.map(|one| &**one), &after);
+            }
+            "tcp/services" | "tcp/middlewares" | "tcp/serversTransports" => {
+                let probe = format!("{key}@{PROBE}");
+                let probe = after.report.streams.tcp.routers.get(probe.as_str());
+                verdict.stream_router(key, probe.map(|one| &*one.report), &after);
+            }
+            "udp/services" => {
+                let probe = format!("{key}@{PROBE}");
+                let probe = after.report.streams.udp.routers.get(probe.as_str());
+                let disabled = probe.filter(|one| one.status == Status::Disabled);
+                verdict.stream_router(key, disabled.map(|one| &**one), &after);
             }
             _ => {
                 let probe = after.memory.routers.get(&format!("{key}@{PROBE}"));
@@ -77,6 +88,16 @@ impl Verdict {
         let hint = hint(&message, after);
         self.faults.push(Fault { key: key.to_owned(), message, hint });
     }
+
+    fn stream_router<O>(&mut self, key: &str, router: Option<&RouterReport<O>>, after: &Compiled) {
+        let Some(router) = router else { return };
+        let errors = router.errors.join("; ");
+        match router.status {
+            Status::Enabled => {}
+            Status::Warning => self.warnings.push(format!("{key}: {errors}")),
+            Status::Disabled => self.fault(key, &errors, after),
+        }
+    }
 }
 
 /// A router for each object, so that it is built.
@@ -95,6 +116,10 @@ fn probes(settings: &Settings, provider: &str, keys: &[&str]) -> Source {
             service: "noop@internal".to_owned(),
             ..router::Options::default()
         };
+        if kind.starts_with("tcp/") || kind.starts_with("udp/") {
+            stream_probe(&mut probes, settings, (kind, key), name);
+            continue;
+        }
         match kind {
             "http/services" => options.service = name,
             "http/middlewares" => options.middlewares = vec![name],
@@ -110,6 +135,44 @@ fn probes(settings: &Settings, provider: &str, keys: &[&str]) -> Source {
     probes
 }
 
+/// The same for an object of TCP or UDP.
+fn stream_probe(probes: &mut Source, settings: &Settings, (kind, key): (&str, &str), name: String) {
+    let all = |udp| settings.entry_points.iter().find(move |(_, model)| model.udp == udp);
+    let entry_points = |udp| all(udp).map(|(name, _)| vec![name.clone()]);
+    let key: Arc<str> = key.into();
+    if kind == "udp/services" {
+        if let Some(entry_points) = entry_points(true) {
+            let router = udp::options::Router { entry_points, service: name };
+            probes.udp_routers.insert(key, Arc::new(router));
+        }
+        return;
+    }
+    let Some(entry_points) = entry_points(false) else { return };
+    let through = |servers_transport: String| {
+        let balancer = tcp::options::LoadBalancer { servers_transport, ..Default::default() };
+        Arc::new(tcp::options::Service { load_balancer: Some(balancer), weighted: None })
+    };
+    let own = format!("{key}@{PROBE}");
+    let mut router = tcp::options::Router {
+        entry_points,
+        rule: "HostSNI(`*`)".to_owned(),
+        ..tcp::options::Router::default()
+    };
+    match kind {
+        "tcp/services" => router.service = name,
+        "tcp/middlewares" => {
+            probes.tcp_services.insert(key.clone(), through(String::new()));
+            (router.service, router.middlewares) = (own, vec![name]);
+        }
+        "tcp/serversTransports" => {
+            probes.tcp_services.insert(key.clone(), through(name));
+            router.service = own;
+        }
+        _ => return,
+    }
+    probes.tcp_routers.insert(key, Arc::new(router));
+}
+
 fn router_of(name: &str, key: &str, after: &Compiled, verdict: &mut Verdict) {
     // A router may have become several, one an entry point.
     for router in after.memory.routers.of(name) {
@@ -122,17 +185,6 @@ fn router_of(name: &str, key: &str, after: &Compiled, verdict: &mut Verdict) {
                     verdict.fault(key, &errors, after);
                 }
             }
-        }
-    }
-}
-
-/// A TCP or UDP router is stored although this release does not serve it; its writer is told.
-fn stream_router(key: &str, errors: Option<&Vec<String>>, after: &Compiled, verdict: &mut Verdict) {
-    for error in errors.into_iter().flatten() {
-        if error.ends_with("not built yet") {
-            verdict.warnings.push(format!("{key}: {error}"));
-        } else {
-            verdict.fault(key, error, after);
         }
     }
 }

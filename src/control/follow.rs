@@ -212,12 +212,8 @@ impl Follower {
             let errors = router.errors.join("; ");
             lines.push(format!("router {name} is {}: {errors}", router.status.as_str()));
         }
-        for (name, router) in &report.tcp_routers {
-            lines.push(format!("TCP router {name} is disabled: {}", router.errors.join("; ")));
-        }
-        for (name, router) in &report.udp_routers {
-            lines.push(format!("UDP router {name} is disabled: {}", router.errors.join("; ")));
-        }
+        let faults = report.streams.faults();
+        lines.extend(faults.map(|(status, line)| format!("{line} ({})", status.as_str())));
         let lines: HashSet<String> = lines.into_iter().collect();
         for line in lines.difference(&self.told) {
             error!("{line}");

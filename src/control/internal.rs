@@ -101,7 +101,7 @@ pub(crate) fn port_of(address: &str) -> Option<&str> {
 pub(crate) fn model(options: &entrypoint::Options) -> Model {
     let observability = &options.observability;
     Model {
-        udp: options.address.ends_with("/udp"),
+        udp: options.is_udp(),
         as_default: options.as_default,
         middlewares: options.http.middlewares.clone(),
         tls: options.http.tls.clone(),

@@ -32,8 +32,8 @@ impl FromStr for Address {
         let bad = || AddressError(text.to_owned());
         let (place, protocol) = match text.split_once('/') {
             None => (text, Protocol::Tcp),
-            Some((place, "tcp")) => (place, Protocol::Tcp),
-            Some((place, "udp")) => (place, Protocol::Udp),
+            Some((place, name)) if name.eq_ignore_ascii_case("tcp") => (place, Protocol::Tcp),
+            Some((place, name)) if name.eq_ignore_ascii_case("udp") => (place, Protocol::Udp),
             Some(_) => return Err(bad()),
         };
         let (host, port) = place.rsplit_once(':').ok_or_else(bad)?;
@@ -67,7 +67,7 @@ mod tests {
         for (text, host, port, protocol) in [
             (":80", "", 80, Protocol::Tcp),
             ("127.0.0.1:0/tcp", "127.0.0.1", 0, Protocol::Tcp),
-            ("[::1]:53/udp", "::1", 53, Protocol::Udp),
+            ("[::1]:53/UDP", "::1", 53, Protocol::Udp),
             ("localhost:8080", "localhost", 8080, Protocol::Tcp),
         ] {
             let expected = Address { host: host.to_owned(), port, protocol };

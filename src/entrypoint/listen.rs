@@ -1,7 +1,8 @@
-//! Listeners: one per core on the same port (`SO_REUSEPORT`), so that a connection stays on the core that accepts it.
+//! Sockets of entry points: one per core on the same port (`SO_REUSEPORT`), so that a connection stays on the core that
+//! accepts it, and the datagrams of a client on the core that has its session.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, TcpKeepalive, Type};
@@ -19,9 +20,20 @@ pub(super) fn listen(
     shared: bool,
     cores: usize,
 ) -> io::Result<Vec<TcpListener>> {
+    let sockets = open(address, Type::STREAM, shared, cores)?;
+    Ok(sockets.into_iter().map(Into::into).collect())
+}
+
+/// As [`listen`], for datagrams.
+pub(super) fn receive(address: &Address, shared: bool, cores: usize) -> io::Result<Vec<UdpSocket>> {
+    let sockets = open(address, Type::DGRAM, shared, cores)?;
+    Ok(sockets.into_iter().map(Into::into).collect())
+}
+
+fn open(address: &Address, kind: Type, shared: bool, cores: usize) -> io::Result<Vec<Socket>> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for candidate in address.candidates()? {
-        match listen_at(candidate, shared, cores) {
+        match open_at(candidate, kind, shared, cores) {
             Err(error) if is_missing_family(&error) => last = error,
             result => return result,
         }
@@ -35,37 +47,41 @@ fn is_missing_family(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| missing.contains(&code))
 }
 
-fn listen_at(address: SocketAddr, shared: bool, cores: usize) -> io::Result<Vec<TcpListener>> {
+fn open_at(address: SocketAddr, kind: Type, shared: bool, cores: usize) -> io::Result<Vec<Socket>> {
     if !shared && address.port() != 0 {
         // A socket that does not share fails where another process listens, even one that would share.
-        drop(bound(address, false)?);
+        drop(bound(address, kind, false)?);
     }
-    let first = listening(address)?;
-    let address = first.local_addr()?;
-    let mut listeners = vec![first];
-    while listeners.len() < cores.max(1) {
-        listeners.push(listening(address)?);
+    let first = opened(address, kind)?;
+    let address = first.local_addr()?.as_socket().unwrap_or(address);
+    let mut sockets = vec![first];
+    while sockets.len() < cores.max(1) {
+        sockets.push(opened(address, kind)?);
     }
-    Ok(listeners)
+    Ok(sockets)
 }
 
-fn listening(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = bound(address, true)?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+fn opened(address: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let socket = bound(address, kind, true)?;
+    if kind == Type::STREAM {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(socket)
 }
 
 /// Accepted sockets inherit what is set here: no system calls for each connection.
-fn bound(address: SocketAddr, share_port: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+fn bound(address: SocketAddr, kind: Type, share_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    socket.set_reuse_address(true)?;
     socket.set_reuse_port(share_port)?;
     socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    if kind == Type::STREAM {
+        socket.set_reuse_address(true)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    }
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -86,6 +102,16 @@ mod tests {
         let again = free(&format!("127.0.0.1:{port}"));
         assert_eq!(listen(&again, false, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         assert_eq!(listen(&again, true, 1).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn datagrams_share_a_port_in_the_same_way() {
+        let sockets = receive(&free("127.0.0.1:0/udp"), false, 2).unwrap();
+        let port = sockets[0].local_addr().unwrap().port();
+        assert_eq!(sockets[1].local_addr().unwrap().port(), port);
+        let again = free(&format!("127.0.0.1:{port}/udp"));
+        assert_eq!(receive(&again, false, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(receive(&again, true, 1).unwrap().len(), 1);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod address;
 mod descriptors;
+mod dispatch;
 mod exchange;
 mod listen;
 mod networks;
@@ -13,12 +14,13 @@ mod pipeline;
 mod proxy_protocol;
 mod stream;
 mod tcp;
+mod udp;
 
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +39,7 @@ use self::tcp::Core;
 use crate::cores::{self, Cores};
 use crate::http::{h1, h2};
 use crate::observe::Observer;
-use crate::plan::{self, Observed};
+use crate::plan::{self, Observed, Streams};
 use crate::task::Group;
 use crate::tls;
 
@@ -53,8 +55,6 @@ const ENCODER_TABLE_BYTES: u32 = 4096;
 pub(crate) enum Error {
     #[error("entry point `{name}`: {source}")]
     Address { name: String, source: AddressError },
-    #[error("entry point `{name}`: `{address}` is not for TCP")]
-    NotTcp { name: String, address: String },
     #[error("entry point `{name}`: `{option}`: `{value}` is neither an address nor a network")]
     Network { name: String, option: &'static str, value: String },
     #[error("entry point `{name}`: cannot listen on `{address}`: {source}")]
@@ -70,6 +70,8 @@ pub(crate) struct Shared {
     observer: Option<Arc<dyn Observer>>,
     /// One per core: how many connections of clients it may hold.
     limits: Arc<[Arc<Semaphore>]>,
+    /// What each of these began with.
+    connections_max: usize,
 }
 
 impl Shared {
@@ -78,7 +80,7 @@ impl Shared {
         let cores = cores::count();
         let connections = descriptors::connections_max(cores).min(Semaphore::MAX_PERMITS);
         let limits = (0..cores).map(|_| Arc::new(Semaphore::new(connections))).collect();
-        Self { plan, observer, limits }
+        Self { plan, observer, limits, connections_max: connections }
     }
 }
 
@@ -146,6 +148,12 @@ impl Entry {
         plan.entry_points.get(&self.name).map(|entry| entry.tls.clone()).unwrap_or_default()
     }
 
+    /// What TCP routers want of a new connection; `None` where there are none.
+    fn streams(&self) -> Option<Arc<Streams>> {
+        let plan = self.plan.load();
+        plan.entry_points.get(&self.name).and_then(|entry| entry.streams.clone())
+    }
+
     /// For what comes before HTTP: PROXY header, handshake.
     fn read_deadline(&self) -> Instant {
         Instant::now() + self.read_timeout
@@ -182,39 +190,65 @@ fn h2_settings(options: &Options) -> h2::Settings {
 /// An entry point that has its port, and does not accept yet.
 pub(crate) struct Bound {
     entry: Arc<Entry>,
-    listeners: Vec<TcpListener>,
+    sockets: Sockets,
     address: SocketAddr,
     limits: Arc<[Arc<Semaphore>]>,
     accept_grace: Duration,
     drain_grace: Duration,
 }
 
-/// Takes the port of a TCP entry point. May ask the resolver for a host name: for the start, not for a runtime.
+/// One for each core.
+enum Sockets {
+    Tcp(Vec<TcpListener>),
+    Udp {
+        sockets: Vec<UdpSocket>,
+        /// Silence after which a session ends.
+        idle: Duration,
+        /// Sessions of a core, at most.
+        sessions_max: usize,
+    },
+}
+
+impl Sockets {
+    fn open(
+        address: &Address,
+        options: &Options,
+        shared: &Shared,
+    ) -> io::Result<(Self, SocketAddr)> {
+        let cores = shared.limits.len();
+        let missing = || io::Error::from(io::ErrorKind::AddrNotAvailable);
+        match address.protocol {
+            Protocol::Tcp => {
+                let listeners = listen::listen(address, options.reuse_port, cores)?;
+                let bound = listeners.first().ok_or_else(missing)?.local_addr()?;
+                Ok((Self::Tcp(listeners), bound))
+            }
+            Protocol::Udp => {
+                let sockets = listen::receive(address, options.reuse_port, cores)?;
+                let bound = sockets.first().ok_or_else(missing)?.local_addr()?;
+                // However many clients there seem to be, connections over TCP must still find a place.
+                let sessions_max = (shared.connections_max / 2).clamp(1, udp::SESSIONS_MAX);
+                let idle = options.udp.timeout.into();
+                Ok((Self::Udp { sockets, idle, sessions_max }, bound))
+            }
+        }
+    }
+}
+
+/// Takes the port of an entry point. May ask the resolver for a host name: for the start, not for a runtime.
 pub(crate) fn bind(name: &str, options: &Options, shared: &Shared) -> Result<Bound, Error> {
     let address: Address = options
         .address
         .parse()
         .map_err(|source| Error::Address { name: name.to_owned(), source })?;
-    if address.protocol != Protocol::Tcp {
-        return Err(Error::NotTcp { name: name.to_owned(), address: options.address.clone() });
-    }
     let entry = Arc::new(Entry::new(name, options, shared)?);
-    let listening = listen::listen(&address, options.reuse_port, shared.limits.len());
-    let (listeners, address) = listening
-        .and_then(|listeners| {
-            let first = listeners.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
-            let address = first.local_addr()?;
-            Ok((listeners, address))
-        })
-        .map_err(|source| Error::Listen {
-            name: name.to_owned(),
-            address: options.address.clone(),
-            source,
-        })?;
+    let (sockets, address) = Sockets::open(&address, options, shared).map_err(|source| {
+        Error::Listen { name: name.to_owned(), address: options.address.clone(), source }
+    })?;
     let life_cycle = &options.transport.life_cycle;
     Ok(Bound {
         entry,
-        listeners,
+        sockets,
         address,
         limits: shared.limits.clone(),
         accept_grace: life_cycle.request_accept_grace_timeout.into(),
@@ -230,24 +264,48 @@ impl Bound {
 
     /// Accepts on every core from now on.
     pub(crate) fn serve(self, cores: &Cores) -> Result<Serving, Error> {
+        let register = |source| Error::Register { name: self.entry.name.to_string(), source };
         let mut parts = Vec::new();
-        let listeners = self.listeners.into_iter().zip(self.limits.iter());
-        for ((listener, limit), handle) in listeners.zip(cores.handles()) {
-            let registered = {
-                let _on_the_core = handle.enter();
-                tokio::net::TcpListener::from_std(listener)
-            };
-            let listener = registered
-                .map_err(|source| Error::Register { name: self.entry.name.to_string(), source })?;
-            let acceptor = Group::new(handle.clone());
-            let connections = Group::new(handle.clone());
-            let core = Arc::new(Core {
-                entry: self.entry.clone(),
-                limit: limit.clone(),
-                connections: connections.clone(),
-            });
-            acceptor.spawn(tcp::accept(listener, core, acceptor.stop_token()));
-            parts.push((acceptor, connections));
+        let places = || self.limits.iter().zip(cores.handles());
+        match self.sockets {
+            Sockets::Tcp(listeners) => {
+                for (listener, (limit, handle)) in listeners.into_iter().zip(places()) {
+                    let listener = {
+                        let _on_the_core = handle.enter();
+                        tokio::net::TcpListener::from_std(listener).map_err(register)?
+                    };
+                    let (acceptor, connections) =
+                        (Group::new(handle.clone()), Group::new(handle.clone()));
+                    let core = Arc::new(Core {
+                        entry: self.entry.clone(),
+                        limit: limit.clone(),
+                        connections: connections.clone(),
+                    });
+                    acceptor.spawn(tcp::accept(listener, core, acceptor.stop_token()));
+                    parts.push((acceptor, connections));
+                }
+            }
+            Sockets::Udp { sockets, idle, sessions_max } => {
+                for (socket, (limit, handle)) in sockets.into_iter().zip(places()) {
+                    let socket = {
+                        let _on_the_core = handle.enter();
+                        tokio::net::UdpSocket::from_std(socket).map_err(register)?
+                    };
+                    let (acceptor, sessions) =
+                        (Group::new(handle.clone()), Group::new(handle.clone()));
+                    let core = Arc::new(udp::Core {
+                        name: self.entry.name.clone(),
+                        plan: self.entry.plan.clone(),
+                        idle,
+                        sessions_max,
+                        limit: limit.clone(),
+                        sessions: sessions.clone(),
+                    });
+                    // Who receives for the sessions ends with the last of them.
+                    sessions.spawn(udp::receive(socket, core, acceptor.stop_token()));
+                    parts.push((acceptor, sessions));
+                }
+            }
         }
         Ok(Serving { parts, accept_grace: self.accept_grace, drain_grace: self.drain_grace })
     }

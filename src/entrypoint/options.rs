@@ -44,6 +44,13 @@ pub(crate) struct Options {
     pub(crate) observability: Observability,
 }
 
+impl Options {
+    /// True for an entry point that takes datagrams.
+    pub(crate) fn is_udp(&self) -> bool {
+        self.address.to_ascii_lowercase().ends_with("/udp")
+    }
+}
+
 /// `transport`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::FutureExt;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
@@ -17,20 +17,22 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace, warn};
 
 use super::Entry;
+use super::dispatch::{self, Step};
 use super::exchange::{Ends, Requests};
 use super::proxy_protocol::{self, Parsed};
 use super::stream::{Open, Stream};
 use crate::http::{h1, h2};
+use crate::plan::Streams;
 use crate::task::Group;
+use crate::tcp::{self, Admission, Ending};
 use crate::tls;
+use crate::tls::hello::HANDSHAKE_RECORD;
 
 /// First and longest pause when the process or the system has no descriptor or memory left for a connection.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Read at once from a new connection: a `ClientHello` with a post-quantum key share fits.
 const FIRST_BYTES: usize = 2048;
-/// First byte of a TLS handshake record.
-const TLS_HANDSHAKE: u8 = 0x16;
 
 /// One core's part of an entry point.
 pub(super) struct Core {
@@ -111,6 +113,10 @@ enum BeginError {
     Read(#[from] io::Error),
     #[error("malformed PROXY header")]
     ProxyHeader,
+    #[error("no router takes the connection")]
+    NoRoute,
+    #[error("a middleware of router `{0}` refuses the connection")]
+    Refused(Arc<str>),
     #[error(transparent)]
     Tls(#[from] tls::AcceptError),
 }
@@ -123,22 +129,23 @@ async fn begin(
     open: Open,
 ) -> Result<Option<Conversation>, BeginError> {
     let (entry, drain) = (core.entry.clone(), core.connections.stop_token());
+    let streams = entry.streams();
     let opened = tokio::select! {
         biased;
-        opened = opening(socket, peer, &entry) => opened?,
+        opened = opening(socket, peer, &entry, streams.as_deref()) => opened?,
         () = drain.cancelled() => None,
     };
-    let Some(Opening { socket, first, protocol, ends }) = opened else { return Ok(None) };
-    Ok(Some(match protocol {
-        Protocol::Http1 => {
+    let Some(Opening { socket, first, speaks, ends }) = opened else { return Ok(None) };
+    Ok(Some(match speaks {
+        Speaks::Http(Protocol::Http1) => {
             let stream = Stream::new(Bytes::new(), socket, open);
             http1(stream, first, Requests::new(entry, ends, None), drain)
         }
-        Protocol::Http2 => {
+        Speaks::Http(Protocol::Http2) => {
             let stream = Stream::new(first, socket, open);
             http2(stream, Requests::new(entry, ends, None), drain)
         }
-        Protocol::Tls => {
+        Speaks::Http(Protocol::Tls) => {
             let stream = Stream::new(first, socket, open);
             let tls::Accepted { stream, session, http2: is_http2 } =
                 tls::accept(stream, &entry.tls(), ends.local.ip()).await?;
@@ -149,10 +156,13 @@ async fn begin(
                 http1(stream, Bytes::new(), requests, drain)
             }
         }
+        Speaks::Other { route, starttls } => {
+            routed(&route, Stream::new(first, socket, open), ends, starttls).await?
+        }
     }))
 }
 
-/// What a client speaks.
+/// What a client speaks over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Tls,
@@ -160,32 +170,71 @@ enum Protocol {
     Http2,
 }
 
-/// A connection whose client is known, and what it speaks.
+/// Who gets a connection.
+enum Speaks {
+    Http(Protocol),
+    /// A TCP router. `starttls`: the client has been promised TLS, as `PostgreSQL` does it.
+    Other {
+        route: Arc<tcp::Route>,
+        starttls: bool,
+    },
+}
+
+/// A connection whose client is known, and who gets it.
 struct Opening {
     socket: TcpStream,
     /// What was read in order to know it, without a PROXY header.
     first: Bytes,
-    protocol: Protocol,
+    speaks: Speaks,
     ends: Ends,
 }
 
-/// Reads a PROXY header where the entry point wants one, and as much as tells the protocol. `None`: the client left
-/// without a word.
+/// Reads a PROXY header where the entry point wants one, and as much as tells who gets the connection. `None`: the
+/// client left without a word.
 async fn opening(
     mut socket: TcpStream,
     peer: SocketAddr,
     entry: &Entry,
+    streams: Option<&Streams>,
 ) -> Result<Option<Opening>, BeginError> {
     let mut ends = Ends { remote: canonical(peer), local: canonical(socket.local_addr()?) };
     let mut first = BytesMut::with_capacity(FIRST_BYTES);
     let mut header_awaited = entry.proxy_protocol.is_some();
+    let (mut streams, mut starttls) = (streams, false);
     loop {
+        if let Some(all) = streams.filter(|_| !header_awaited) {
+            match dispatch::decide(all, &first, ends.remote.ip(), starttls) {
+                Step::Read => {}
+                Step::Http => streams = None,
+                Step::StartTls => {
+                    first.advance(tcp::POSTGRES_REQUEST.len());
+                    socket.write_all(&[tcp::POSTGRES_ANSWER]).await?;
+                    starttls = true;
+                    continue;
+                }
+                Step::Stream(route) => {
+                    let speaks = Speaks::Other { route, starttls };
+                    return Ok(Some(Opening { socket, first: first.freeze(), speaks, ends }));
+                }
+                Step::Close => return Err(BeginError::NoRoute),
+            }
+        }
+        if streams.is_none()
+            && !header_awaited
+            && let Some(protocol) = protocol(&first)
+        {
+            let speaks = Speaks::Http(protocol);
+            return Ok(Some(Opening { socket, first: first.freeze(), speaks, ends }));
+        }
+        if first.len() == first.capacity() {
+            first.reserve(FIRST_BYTES);
+        }
         if socket.read_buf(&mut first).await? == 0 {
             return Ok(None);
         }
         if let Some(policy) = entry.proxy_protocol.as_ref().filter(|_| header_awaited) {
             match proxy_protocol::parse(&first) {
-                Parsed::Incomplete => continue,
+                Parsed::Incomplete => {}
                 Parsed::Absent => header_awaited = false,
                 Parsed::Header { bytes, ends: named } => {
                     header_awaited = false;
@@ -198,16 +247,44 @@ async fn opening(
                 Parsed::Malformed => return Err(BeginError::ProxyHeader),
             }
         }
-        if let Some(protocol) = protocol(&first) {
-            return Ok(Some(Opening { socket, first: first.freeze(), protocol, ends }));
+    }
+}
+
+/// Lets a connection pass the middlewares of a TCP router, and ends TLS where the router wants that.
+async fn routed(
+    route: &tcp::Route,
+    stream: Stream,
+    ends: Ends,
+    starttls: bool,
+) -> Result<Conversation, BeginError> {
+    let mut guards = Vec::new();
+    for middleware in &route.middlewares {
+        match middleware.admit(ends.remote.ip()) {
+            Admission::Refused => return Err(BeginError::Refused(route.name.clone())),
+            Admission::Admitted(guard) => guards.extend(guard),
         }
     }
+    let client: Box<dyn tcp::Stream> = match &route.ending {
+        Ending::Plain | Ending::PassedThrough => Box::new(stream),
+        Ending::Ended(acceptance) => Box::new(tls::accept_as(stream, acceptance).await?),
+    };
+    // Where we end TLS, the server hears nothing of it.
+    let starttls = starttls && matches!(route.ending, Ending::PassedThrough);
+    let service = route.service.clone().ok_or(BeginError::NoRoute)?;
+    let (router, Ends { remote, local }) = (route.name.clone(), ends);
+    Ok(Box::pin(async move {
+        let connection = tcp::Connection { client, remote, local, starttls };
+        if let Err(error) = service.serve(connection).await {
+            debug!(%error, %router, client = %remote, "connection ended");
+        }
+        drop(guards);
+    }))
 }
 
 /// Told from the first bytes; `None` where more are needed.
 fn protocol(first: &[u8]) -> Option<Protocol> {
     match first.first()? {
-        &TLS_HANDSHAKE => Some(Protocol::Tls),
+        &HANDSHAKE_RECORD => Some(Protocol::Tls),
         _ if first.starts_with(h2::PREFACE) => Some(Protocol::Http2),
         _ if h2::PREFACE.starts_with(first) => None,
         _ => Some(Protocol::Http1),

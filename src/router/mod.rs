@@ -1,4 +1,4 @@
-//! Routing: rules, matchers, and the table that finds the route of a request.
+//! Routing: rules, matchers, and the tables that find the route of a request or of a TCP connection.
 
 mod matcher;
 pub(crate) mod options;
@@ -6,6 +6,7 @@ mod pattern;
 mod rule;
 mod table;
 mod target;
+pub(crate) mod tcp;
 
 pub(crate) use options::Options;
 pub(crate) use rule::{Rule, Syntax};

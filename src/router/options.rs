@@ -92,11 +92,16 @@ impl Options {
 
     /// Refuses a priority that is kept for internal routers; not to be asked of those.
     pub(crate) fn check_priority(&self) -> Result<(), PriorityError> {
-        if self.priority > USER_PRIORITY_MAX {
-            return Err(PriorityError(self.priority));
-        }
-        Ok(())
+        check_priority(self.priority)
     }
+}
+
+/// The same of a priority alone: TCP routers have the same limit.
+pub(crate) fn check_priority(priority: i64) -> Result<(), PriorityError> {
+    if priority > USER_PRIORITY_MAX {
+        return Err(PriorityError(priority));
+    }
+    Ok(())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

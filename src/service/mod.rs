@@ -3,7 +3,7 @@
 //! Traefik v3: HTTP services. A service is built once per plan; what it knows of its servers (health, requests in
 //! flight, turns) is handed over from the service of the same name in the plan before.
 
-mod balancer;
+pub(crate) mod balancer;
 mod buffer;
 mod failover;
 pub(crate) mod health;

@@ -8,9 +8,10 @@ use rustls::server::Acceptor;
 use rustls::{CipherSuite, ProtocolVersion};
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
+use super::config::Acceptance;
 use super::tables::{Choice, Tables};
 
 /// Why there is no TLS connection. The client has its alert by then, or a closed connection.
@@ -20,6 +21,8 @@ pub(crate) enum AcceptError {
     Hello(#[source] io::Error),
     #[error("the TLS options of server name `{0}` cannot be used")]
     Refused(String),
+    #[error("the TLS options `{0}` cannot be used")]
+    Unusable(Arc<str>),
     #[error("shaking hands: {0}")]
     Handshake(#[source] io::Error),
 }
@@ -77,6 +80,20 @@ where
         peer_certificates: connection.peer_certificates().unwrap_or_default().to_vec(),
     };
     Ok(Accepted { stream, session, http2 })
+}
+
+/// Shakes hands on `io` with options that are settled already.
+pub(crate) async fn accept_as<IO>(
+    io: IO,
+    acceptance: &Acceptance,
+) -> Result<TlsStream<IO>, AcceptError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let Some(config) = &acceptance.config else {
+        return Err(AcceptError::Unusable(acceptance.options.clone()));
+    };
+    TlsAcceptor::from(config.clone()).accept(io).await.map_err(AcceptError::Handshake)
 }
 
 fn version_name(version: Option<ProtocolVersion>) -> &'static str {

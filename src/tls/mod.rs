@@ -4,10 +4,11 @@ mod accept;
 pub(crate) mod certificate;
 mod client_auth;
 mod config;
+pub(crate) mod hello;
 pub(crate) mod options;
 mod tables;
 
-pub(crate) use accept::{AcceptError, Accepted, Session, accept};
+pub(crate) use accept::{AcceptError, Accepted, Session, accept, accept_as};
 pub(crate) use certificate::{Certificates, Pair};
 pub(crate) use config::{Acceptance, Resumption, build};
 pub(crate) use tables::Tables;

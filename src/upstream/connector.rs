@@ -50,7 +50,7 @@ impl ConnectError {
 
 /// A connection to a server.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -112,7 +112,8 @@ impl Target {
         handshake(tcp, TlsConnector::from(config.clone()), name.clone()).await
     }
 
-    async fn dial(&self, deadline: Option<Instant>) -> io::Result<TcpStream> {
+    /// The first address that answers before `deadline`.
+    pub(super) async fn dial(&self, deadline: Option<Instant>) -> io::Result<TcpStream> {
         if let Some(address) = self.address {
             return TcpStream::connect(address).await;
         }

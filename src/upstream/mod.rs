@@ -8,6 +8,7 @@ mod h2;
 mod headers;
 mod options;
 mod pool;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -16,9 +17,11 @@ mod tunnel;
 
 use std::future::Future;
 
+pub(crate) use connector::Stream as ServerStream;
 pub(crate) use exchange::Server;
 pub(crate) use fetch::{FetchError, Trailers};
 pub(crate) use options::{Certificate, ForwardingTimeouts, Options};
+pub(crate) use stream::{StreamServer, StreamTransport, host_and_port};
 pub(crate) use transport::{BuildError, Transport};
 
 /// Starts a task on the calling core. It belongs to a connection, and ends with it or with the core's runtime: it is

@@ -21,6 +21,9 @@ pub(crate) enum BuildError {
     /// The options decode, the behaviour does not exist yet.
     #[error("option `{0}` is not built yet")]
     NotBuilt(&'static str),
+    /// The address of a TCP server cannot be used.
+    #[error("{0}")]
+    Address(&'static str),
     /// The URL of a server cannot be used.
     #[error("server URL `{url}`: {problem}")]
     Url { url: String, problem: &'static str },

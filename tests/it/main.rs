@@ -23,3 +23,5 @@ mod real_peers;
 mod reload;
 mod shutdown;
 mod support;
+mod tcp;
+mod udp;

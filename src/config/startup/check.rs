@@ -95,6 +95,9 @@ fn entry_points(startup: &Startup, problems: &mut Vec<String>) {
                 "entryPoints.{name}.address: invalid protocol: {protocol}: write `/tcp` or `/udp`"
             ));
         }
+        if protocol.eq_ignore_ascii_case("udp") && entry_point.udp.timeout.positive().is_none() {
+            problems.push(format!("entryPoints.{name}.udp.timeout: should be greater than zero"));
+        }
         let port = socket.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
         if port.is_none() {
             problems.push(format!(

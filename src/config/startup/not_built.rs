@@ -13,7 +13,9 @@ const NOT_BUILT: [Entry; 41] = [
     ("spiffe", |s| s.spiffe.is_some()),
     ("ocsp", |s| s.ocsp.is_some()),
     ("serversTransport.spiffe", |s| s.servers_transport.spiffe.is_some()),
-    ("tcpServersTransport", |s| s.tcp_servers_transport != Default::default()),
+    ("tcpServersTransport.tls.spiffe", |s| {
+        s.tcp_servers_transport.tls.as_ref().is_some_and(|tls| tls.spiffe.is_some())
+    }),
     ("certificatesResolvers", |s| !s.certificates_resolvers.is_empty()),
     ("providers.docker", |s| s.providers.docker.is_some()),
     ("providers.swarm", |s| s.providers.swarm.is_some()),
@@ -63,9 +65,6 @@ pub(crate) fn not_built(startup: &Startup) -> Vec<String> {
         }
         if entry_point.http3.is_some() {
             keys.push(format!("entryPoints.{name}.http3"));
-        }
-        if entry_point.address.to_ascii_lowercase().ends_with("/udp") {
-            keys.push(format!("entryPoints.{name}.address (UDP)"));
         }
     }
     keys

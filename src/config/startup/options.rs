@@ -167,7 +167,9 @@ pub(crate) struct TcpServersTransport {
     pub(crate) dial_keep_alive: Duration,
     /// To connect. Default: 30 s.
     pub(crate) dial_timeout: Duration,
-    /// How long the other side may go on after one side has ended. Default: 0.
+    /// How long the other side may go on after one side has ended; negative: for ever. Default: 0.
+    ///
+    /// Differs: Traefik 3.7.9 reads it and forgets it.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) termination_delay: Duration,
     /// TLS towards servers.

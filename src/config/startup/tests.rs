@@ -248,7 +248,6 @@ fn what_is_not_built_is_listed_by_key() {
         "providers.file.debugLogGeneratedTemplate",
         "log.maxSize",
         "tracing",
-        "entryPoints.dns.address (UDP)",
         "entryPoints.web.allowACMEByPass",
         "entryPoints.web.http3",
     ];

@@ -42,6 +42,19 @@ pub(super) fn contents(configuration: &mut Configuration) -> Inlined {
             }
         }
     }
+    if let Some(tcp) = &mut configuration.tcp {
+        let transports = tcp.servers_transports.iter_mut();
+        for (name, tls) in transports.filter_map(|(name, one)| Some((name, one.tls.as_mut()?))) {
+            for file in &mut tls.root_cas {
+                put(&format!("tcp.serversTransports.{name}.tls.rootCAs"), file);
+            }
+            for pair in &mut tls.certificates {
+                let place = format!("tcp.serversTransports.{name}.tls.certificates");
+                put(&format!("{place}.certFile"), &mut pair.cert_file);
+                put(&format!("{place}.keyFile"), &mut pair.key_file);
+            }
+        }
+    }
     let Some(http) = &mut configuration.http else { return inlined };
     for (name, transport) in &mut http.servers_transports {
         for file in &mut transport.root_cas {

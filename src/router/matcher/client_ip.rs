@@ -14,13 +14,16 @@ pub(crate) struct ClientIp(pub(super) IpNet);
 
 /// In the syntax of v2 there may be several.
 pub(super) fn build(arguments: Arguments<'_>) -> Result<Tree, MatcherError> {
-    any_of(arguments, |text| {
-        let network = text.parse::<IpNet>().ok().or_else(|| {
-            text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()))
-        });
-        let network = network.ok_or_else(|| MatcherError::Address(text.to_owned()))?;
-        Ok(Matcher::ClientIp(Box::new(ClientIp(network))))
-    })
+    any_of(arguments, |text| Ok(Matcher::ClientIp(Box::new(ClientIp(network(text)?)))))
+}
+
+/// A network, or an address as a network of its own.
+pub(in crate::router) fn network(text: &str) -> Result<IpNet, MatcherError> {
+    let network = text
+        .parse::<IpNet>()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical())));
+    network.ok_or_else(|| MatcherError::Address(text.to_owned()))
 }
 
 impl ClientIp {

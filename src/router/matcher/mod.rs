@@ -1,6 +1,6 @@
 //! Matchers: what a rule can ask of a request. A matcher is its file, a line in a table below, and a variant.
 
-mod client_ip;
+pub(super) mod client_ip;
 mod header;
 mod header_regexp;
 mod host;
@@ -11,7 +11,7 @@ mod path_prefix;
 mod path_regexp;
 mod query;
 mod query_regexp;
-mod template;
+pub(super) mod template;
 mod v2;
 
 use std::borrow::Cow;
@@ -21,11 +21,11 @@ pub(super) use host::{Host, wildcard_parent};
 
 use super::Target;
 use super::pattern::PatternError;
-use super::rule::{Syntax, Tree};
+use super::rule::{Asks, Syntax, Tree};
 
 /// One thing asked of a request.
 #[derive(Debug)]
-pub(super) enum Matcher {
+pub(crate) enum Matcher {
     Host(Host),
     HostRegexp(host_regexp::HostRegexp),
     Path(path::Path),
@@ -39,8 +39,14 @@ pub(super) enum Matcher {
     ClientIp(Box<client_ip::ClientIp>),
 }
 
-impl Matcher {
-    pub(super) fn matches(&self, target: &Target<'_>) -> bool {
+impl Asks for Matcher {
+    type Target<'t> = Target<'t>;
+
+    fn find(name: &str, syntax: Syntax) -> Option<&'static Definition> {
+        find(name, syntax)
+    }
+
+    fn matches(&self, target: &Target<'_>) -> bool {
         match self {
             Self::Host(matcher) => matcher.matches(target),
             Self::HostRegexp(matcher) => matcher.matches(target),
@@ -94,6 +100,10 @@ pub(crate) enum MatcherError {
     EmptyArgument(&'static str),
     #[error("invalid value {value:?} for {matcher} matcher, non-ASCII characters are not allowed")]
     NotAscii { matcher: &'static str, value: String },
+    #[error("invalid value for {matcher} matcher, {value:?} is not a valid hostname")]
+    HostName { matcher: &'static str, value: String },
+    #[error("invalid protocol value for ALPN matcher, {0:?} is not allowed")]
+    Protocol(String),
     #[error("path {0:?} does not start with a '/'")]
     NoSlash(String),
     #[error("compiling {matcher} matcher: {source}")]
@@ -125,37 +135,37 @@ fn list(numbers: &[usize]) -> String {
 }
 
 /// The arguments of a matcher; none is empty.
-type Arguments<'a> = &'a [Cow<'a, str>];
+pub(super) type Arguments<'a> = &'a [Cow<'a, str>];
 
 /// A matcher's name and how it is built.
-pub(super) struct Definition {
+pub(crate) struct Definition<M = Matcher> {
     pub(super) name: &'static str,
     /// Numbers of arguments that it takes; empty for any.
     counts: &'static [usize],
     /// Its arguments may be regular expressions.
     pub(super) is_pattern: bool,
-    make: fn(Arguments<'_>) -> Result<Tree, MatcherError>,
+    make: fn(Arguments<'_>) -> Result<Tree<M>, MatcherError>,
 }
 
-impl Definition {
-    const fn literal(
+impl<M> Definition<M> {
+    pub(super) const fn literal(
         name: &'static str,
         counts: &'static [usize],
-        make: fn(Arguments<'_>) -> Result<Tree, MatcherError>,
+        make: fn(Arguments<'_>) -> Result<Tree<M>, MatcherError>,
     ) -> Self {
         Self { name, counts, is_pattern: false, make }
     }
 
-    const fn pattern(
+    pub(super) const fn pattern(
         name: &'static str,
         counts: &'static [usize],
-        make: fn(Arguments<'_>) -> Result<Tree, MatcherError>,
+        make: fn(Arguments<'_>) -> Result<Tree<M>, MatcherError>,
     ) -> Self {
         Self { name, counts, is_pattern: true, make }
     }
 
     /// Checks the arguments and builds the matcher.
-    pub(super) fn build(&self, arguments: Arguments<'_>) -> Result<Tree, MatcherError> {
+    pub(super) fn build(&self, arguments: Arguments<'_>) -> Result<Tree<M>, MatcherError> {
         if arguments.is_empty() {
             return Err(MatcherError::NoArguments(self.name));
         }
@@ -196,12 +206,20 @@ static V2: [Definition; 10] = [
     Definition::pattern("Query", &[], v2::queries),
 ];
 
-/// The matcher that `name` means.
-pub(super) fn find(name: &str, syntax: Syntax) -> Option<&'static Definition> {
+/// The matcher of requests that `name` means.
+fn find(name: &str, syntax: Syntax) -> Option<&'static Definition> {
     let table: &[Definition] = match syntax {
         Syntax::V3 => &V3,
         Syntax::V2 => &V2,
     };
+    named(table, name)
+}
+
+/// The definition in `table` that `name` means.
+pub(super) fn named<M>(
+    table: &'static [Definition<M>],
+    name: &str,
+) -> Option<&'static Definition<M>> {
     table.iter().find(|definition| is_spelling(name, definition.name))
 }
 
@@ -226,10 +244,10 @@ fn one(
 }
 
 /// True where one of the arguments matches.
-fn any_of(
+pub(super) fn any_of<M: Asks>(
     arguments: Arguments<'_>,
-    make: impl Fn(&str) -> Result<Matcher, MatcherError>,
-) -> Result<Tree, MatcherError> {
+    make: impl Fn(&str) -> Result<M, MatcherError>,
+) -> Result<Tree<M>, MatcherError> {
     let terms: Result<_, _> =
         arguments.iter().map(|argument| make(argument).map(Tree::Is)).collect();
     terms.map(Tree::any)

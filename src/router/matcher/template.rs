@@ -5,19 +5,22 @@ use crate::router::pattern::Pattern;
 
 /// Where a template ends, and what `{name}` stands for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kind {
+pub(in crate::router) struct Kind {
     /// The matcher, for errors.
-    pub(super) matcher: &'static str,
+    pub(in crate::router) matcher: &'static str,
     /// What a variable without an expression matches.
-    pub(super) default: &'static str,
+    pub(in crate::router) default: &'static str,
     /// Before the text: anchors and flags.
-    pub(super) start: &'static str,
+    pub(in crate::router) start: &'static str,
     /// Behind the text.
-    pub(super) end: &'static str,
+    pub(in crate::router) end: &'static str,
 }
 
 /// The expression that `template` stands for; `None` when it has no variables.
-pub(super) fn compile(template: &str, kind: Kind) -> Result<Option<Pattern>, MatcherError> {
+pub(in crate::router) fn compile(
+    template: &str,
+    kind: Kind,
+) -> Result<Option<Pattern>, MatcherError> {
     let mut source = kind.start.to_owned();
     let mut variables = 0_usize;
     let mut rest = template;
@@ -66,7 +69,7 @@ fn braces(text: &str) -> Option<(&str, &str)> {
 }
 
 /// The expression that stands for `text` itself.
-pub(super) fn literal(text: &str, kind: Kind) -> Result<Pattern, MatcherError> {
+pub(in crate::router) fn literal(text: &str, kind: Kind) -> Result<Pattern, MatcherError> {
     let source = format!("{}{}{}", kind.start, regex::escape(text), kind.end);
     Pattern::new(&source).map_err(|source| MatcherError::Pattern { matcher: kind.matcher, source })
 }

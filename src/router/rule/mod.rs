@@ -1,4 +1,4 @@
-//! Rules: which requests a router takes. Parsed once, matched for each request.
+//! Rules: which requests, or which connections, a router takes. Parsed once, matched for each.
 //!
 //! Traefik v3: HTTP routers, rules. Errors read as Traefik's do.
 
@@ -8,8 +8,10 @@ mod tree;
 
 pub(super) use tree::Tree;
 
+use std::fmt;
+
 use super::Target;
-use super::matcher::{Matcher, MatcherError};
+use super::matcher::{Definition, Matcher, MatcherError};
 
 /// Limit of a rule's text.
 const TEXT_BYTES_MAX: usize = 256 * 1024;
@@ -35,7 +37,18 @@ impl Syntax {
     }
 }
 
-/// A rule, ready to match.
+/// A kind of matchers that rules are made of: those for requests, those for connections.
+pub(crate) trait Asks: fmt::Display + Sized + 'static {
+    /// What is asked something of.
+    type Target<'t>;
+
+    /// The matcher that `name` means.
+    fn find(name: &str, syntax: Syntax) -> Option<&'static Definition<Self>>;
+
+    fn matches(&self, target: &Self::Target<'_>) -> bool;
+}
+
+/// A rule about requests, ready to match.
 #[derive(Debug)]
 pub(crate) struct Rule {
     tree: Tree,
@@ -79,11 +92,7 @@ pub(crate) enum SyntaxError {
 impl Rule {
     /// Parses `text`. Depth and size of the result are limited.
     pub(crate) fn parse(text: &str, syntax: Syntax) -> Result<Self, RuleError> {
-        if text.len() > TEXT_BYTES_MAX {
-            return Err(RuleError::TooLong { start: text.chars().take(64).collect() });
-        }
-        let tree = parser::parse(text, syntax).map_err(|error| error.of_rule(text))?;
-        Ok(Self { tree })
+        Ok(Self { tree: parse(text, syntax)? })
     }
 
     pub(crate) fn matches(&self, target: &Target<'_>) -> bool {
@@ -112,6 +121,14 @@ impl Rule {
     pub(super) fn tree(&self) -> &Tree {
         &self.tree
     }
+}
+
+/// Parses `text`. Depth and size of the result are limited.
+pub(super) fn parse<M: Asks>(text: &str, syntax: Syntax) -> Result<Tree<M>, RuleError> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(RuleError::TooLong { start: text.chars().take(64).collect() });
+    }
+    parser::parse(text, syntax).map_err(|error| error.of_rule(text))
 }
 
 #[cfg(test)]

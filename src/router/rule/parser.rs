@@ -1,10 +1,11 @@
 //! Reads a rule: `!` binds closer than `&&`, and that closer than `||`. Negation is pushed down to the matchers.
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 
 use super::lexer::{Lexer, Token};
-use super::{RuleError, Syntax, SyntaxError, Tree};
-use crate::router::matcher::{self, MatcherError};
+use super::{Asks, RuleError, Syntax, SyntaxError, Tree};
+use crate::router::matcher::MatcherError;
 
 /// Limit of nested parentheses.
 const DEPTH_MAX: usize = 64;
@@ -38,10 +39,10 @@ impl From<SyntaxError> for Error {
 }
 
 /// Reads the whole of `text`.
-pub(super) fn parse(text: &str, syntax: Syntax) -> Result<Tree, Error> {
+pub(super) fn parse<M: Asks>(text: &str, syntax: Syntax) -> Result<Tree<M>, Error> {
     let mut lexer = Lexer::new(text);
     let (column, token) = lexer.next()?;
-    let mut parser = Parser { lexer, token, column, syntax, patterns: 0 };
+    let mut parser = Parser { lexer, token, column, syntax, patterns: 0, asks: PhantomData };
     let tree = parser.alternatives(false, 0)?;
     match parser.token {
         Token::End => Ok(tree),
@@ -49,17 +50,18 @@ pub(super) fn parse(text: &str, syntax: Syntax) -> Result<Tree, Error> {
     }
 }
 
-struct Parser<'a> {
+struct Parser<'a, M> {
     lexer: Lexer<'a>,
     token: Token<'a>,
     column: usize,
     syntax: Syntax,
     patterns: usize,
+    asks: PhantomData<M>,
 }
 
-impl<'a> Parser<'a> {
+impl<'a, M: Asks> Parser<'a, M> {
     /// Terms between `||`. Under a negation they become terms between `&&`.
-    fn alternatives(&mut self, negated: bool, depth: usize) -> Result<Tree, Error> {
+    fn alternatives(&mut self, negated: bool, depth: usize) -> Result<Tree<M>, Error> {
         let mut terms = vec![self.conjunction(negated, depth)?];
         while self.token == Token::Or {
             self.advance()?;
@@ -69,7 +71,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Terms between `&&`, the other way round under a negation.
-    fn conjunction(&mut self, negated: bool, depth: usize) -> Result<Tree, Error> {
+    fn conjunction(&mut self, negated: bool, depth: usize) -> Result<Tree<M>, Error> {
         let mut terms = vec![self.term(negated, depth)?];
         while self.token == Token::And {
             self.advance()?;
@@ -79,7 +81,7 @@ impl<'a> Parser<'a> {
     }
 
     /// A matcher or a group, with the `!` before it.
-    fn term(&mut self, mut negated: bool, depth: usize) -> Result<Tree, Error> {
+    fn term(&mut self, mut negated: bool, depth: usize) -> Result<Tree<M>, Error> {
         while self.token == Token::Not {
             negated = !negated;
             self.advance()?;
@@ -99,8 +101,8 @@ impl<'a> Parser<'a> {
         Ok(tree)
     }
 
-    fn matcher(&mut self, name: &'a str, negated: bool) -> Result<Tree, Error> {
-        let definition = matcher::find(name, self.syntax)
+    fn matcher(&mut self, name: &'a str, negated: bool) -> Result<Tree<M>, Error> {
+        let definition = M::find(name, self.syntax)
             .ok_or_else(|| SyntaxError::UnsupportedFunction(name.to_owned()))?;
         self.advance()?;
         self.expect(&Token::Open, "'('")?;

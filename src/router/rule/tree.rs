@@ -1,19 +1,19 @@
 //! A parsed rule: matchers joined by all-of and any-of, negated only at the leaves.
 
-use crate::router::Target;
+use super::Asks;
 use crate::router::matcher::Matcher;
 
 /// Matchers and how they are joined. Groups of a kind are flattened into their parent, and a group has at least two
 /// members, so the depth is at most that of the parentheses.
 #[derive(Debug)]
-pub(crate) enum Tree {
-    Is(Matcher),
-    IsNot(Matcher),
-    All(Box<[Tree]>),
-    Any(Box<[Tree]>),
+pub(crate) enum Tree<M = Matcher> {
+    Is(M),
+    IsNot(M),
+    All(Box<[Self]>),
+    Any(Box<[Self]>),
 }
 
-impl Tree {
+impl<M: Asks> Tree<M> {
     /// True where each of `terms` is.
     pub(crate) fn all(terms: Vec<Self>) -> Self {
         Self::group(terms, Self::All, |term| match term {
@@ -61,7 +61,7 @@ impl Tree {
         }
     }
 
-    pub(crate) fn matches(&self, target: &Target<'_>) -> bool {
+    pub(crate) fn matches(&self, target: &M::Target<'_>) -> bool {
         match self {
             Self::Is(matcher) => matcher.matches(target),
             Self::IsNot(matcher) => !matcher.matches(target),
@@ -71,7 +71,7 @@ impl Tree {
     }
 
     /// What of it is not so, in words; `None` where it matches.
-    pub(crate) fn refusal(&self, target: &Target<'_>) -> Option<String> {
+    pub(crate) fn refusal(&self, target: &M::Target<'_>) -> Option<String> {
         /// Alternatives that are told of.
         const TOLD_MAX: usize = 8;
         match self {
@@ -96,7 +96,7 @@ impl Tree {
     }
 
     /// Shows `visit` each matcher that is not negated, in the order of the rule.
-    pub(crate) fn visit_positive<'a>(&'a self, visit: &mut impl FnMut(&'a Matcher)) {
+    pub(crate) fn visit_positive<'a>(&'a self, visit: &mut impl FnMut(&'a M)) {
         match self {
             Self::Is(matcher) => visit(matcher),
             Self::IsNot(_) => {}
@@ -110,10 +110,7 @@ impl Tree {
 
     /// Keys of which a request must have one for the rule to match; `None` when there is no such set. `key` gives the
     /// key that a request must have for a matcher to match.
-    pub(crate) fn required<'a, K>(
-        &'a self,
-        key: &impl Fn(&'a Matcher) -> Option<K>,
-    ) -> Option<Vec<K>> {
+    pub(crate) fn required<'a, K>(&'a self, key: &impl Fn(&'a M) -> Option<K>) -> Option<Vec<K>> {
         match self {
             Self::Is(matcher) => key(matcher).map(|key| vec![key]),
             Self::IsNot(_) => None,

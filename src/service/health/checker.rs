@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
@@ -12,17 +13,63 @@ use tracing::{debug, error, info, warn};
 use super::super::BuildError;
 use super::super::options::HealthCheck;
 use super::Health;
-use super::probe::Probe;
+use super::probe::HttpProbe;
 use crate::config::value;
 use crate::upstream;
 
 /// Probes of one service that run at the same time.
 const PROBES_MAX: usize = 32;
 
+/// Asks one server how it is.
+#[async_trait]
+pub(crate) trait Probe: Send + Sync {
+    /// The server as configured.
+    fn server(&self) -> &Arc<str>;
+
+    /// Asks once; an error says why the server is not healthy.
+    async fn ask(&self) -> Result<(), String>;
+}
+
+/// Who asks a server, and what it is asked about.
+pub(crate) type Target = (Box<dyn Probe>, Arc<Health>);
+
+/// How often servers are asked, and how long they may take.
+pub(crate) struct Rhythm {
+    interval: Duration,
+    unhealthy_interval: Duration,
+    pub(crate) timeout: Duration,
+}
+
+impl Rhythm {
+    /// From the options of `service`; `defaults`, interval and timeout, stand in for what is not above zero.
+    pub(crate) fn new(
+        service: &str,
+        (interval, unhealthy_interval, timeout): (
+            value::Duration,
+            Option<value::Duration>,
+            value::Duration,
+        ),
+        defaults: (value::Duration, value::Duration),
+    ) -> Self {
+        let positive = |value: value::Duration, default: value::Duration, option: &str| {
+            value.positive().unwrap_or_else(|| {
+                error!(service, option, "health check: not above zero, default used");
+                default.into()
+            })
+        };
+        let interval = positive(interval, defaults.0, "interval");
+        let unhealthy_interval = match unhealthy_interval {
+            Some(interval) => positive(interval, defaults.0, "unhealthyInterval"),
+            None => interval,
+        };
+        Self { interval, unhealthy_interval, timeout: positive(timeout, defaults.1, "timeout") }
+    }
+}
+
 /// Probes the servers of one service.
 pub(crate) struct Checker {
     service: Arc<str>,
-    targets: Box<[(Probe, Arc<Health>)]>,
+    targets: Box<[Target]>,
     interval: Duration,
     unhealthy_interval: Duration,
     permits: Semaphore,
@@ -37,43 +84,43 @@ impl Checker {
         transport: &Arc<upstream::Transport>,
     ) -> Result<Self, BuildError> {
         let defaults = HealthCheck::default();
-        let positive = |value: value::Duration, default: value::Duration, option: &str| {
-            value.positive().unwrap_or_else(|| {
-                error!(service = %service, option, "health check: not above zero, default used");
-                default.into()
-            })
-        };
-        let interval = positive(options.interval, defaults.interval, "interval");
-        let unhealthy_interval = match options.unhealthy_interval {
-            Some(interval) => positive(interval, defaults.interval, "unhealthyInterval"),
-            None => interval,
-        };
-        let timeout = positive(options.timeout, defaults.timeout, "timeout");
-        let targets = servers
-            .map(|(url, health)| Ok((Probe::new(options, &url, timeout, transport)?, health)))
-            .collect::<Result<_, BuildError>>()?;
-        Ok(Self {
-            service: Arc::clone(service),
-            targets,
-            interval,
-            unhealthy_interval,
+        let rhythm = Rhythm::new(
+            service,
+            (options.interval, options.unhealthy_interval, options.timeout),
+            (defaults.interval, defaults.timeout),
+        );
+        let mut targets: Vec<Target> = Vec::new();
+        for (url, health) in servers {
+            let probe = HttpProbe::new(options, &url, rhythm.timeout, transport)?;
+            targets.push((Box::new(probe), health));
+        }
+        Ok(Self::of(service, targets, &rhythm))
+    }
+
+    /// A checker that asks by any means.
+    pub(crate) fn of(service: &str, targets: Vec<Target>, rhythm: &Rhythm) -> Self {
+        Self {
+            service: service.into(),
+            targets: targets.into(),
+            interval: rhythm.interval,
+            unhealthy_interval: rhythm.unhealthy_interval,
             permits: Semaphore::new(PROBES_MAX),
-        })
+        }
     }
 
     /// Probes until `stop`. The first probe of a server comes one interval after it was first seen.
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let all = join_all(self.targets.iter().map(|(probe, health)| self.watch(probe, health)));
+        let all = join_all(self.targets.iter().map(|(probe, health)| self.watch(&**probe, health)));
         stop.run_until_cancelled(all).await;
     }
 
-    async fn watch(&self, probe: &Probe, health: &Health) {
+    async fn watch(&self, probe: &dyn Probe, health: &Health) {
         let mut due = health.due_within(self.interval_of(health), Instant::now());
         loop {
             sleep_until(due).await;
             // Closed never: the semaphore lives as long as this.
             let Ok(permit) = self.permits.acquire().await else { return };
-            let result = probe.run().await;
+            let result = probe.ask().await;
             drop(permit);
             self.note(probe, health, result);
             // Counted from when it was due, so that slow answers do not stretch the rhythm.
@@ -86,8 +133,8 @@ impl Checker {
         if health.is_up() { self.interval } else { self.unhealthy_interval }
     }
 
-    fn note(&self, probe: &Probe, health: &Health, result: Result<(), String>) {
-        let (service, url) = (&self.service, probe.url());
+    fn note(&self, probe: &dyn Probe, health: &Health, result: Result<(), String>) {
+        let (service, url) = (&self.service, probe.server());
         match result {
             Ok(()) if health.set_up(true) => info!(%service, %url, "server is up"),
             Ok(()) => {}
@@ -125,9 +172,9 @@ mod tests {
         let built = checker(&options, "http://a").unwrap();
         let health = &built.targets[0].1;
         assert_eq!(built.interval_of(health), Duration::from_secs(30));
-        built.note(&built.targets[0].0, health, Err("refused".into()));
+        built.note(&*built.targets[0].0, health, Err("refused".into()));
         assert_eq!(built.interval_of(health), Duration::from_secs(2));
-        built.note(&built.targets[0].0, health, Ok(()));
+        built.note(&*built.targets[0].0, health, Ok(()));
         assert!(health.is_up());
     }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::options::PassiveHealthCheck;
 
-pub(crate) use checker::Checker;
+pub(crate) use checker::{Checker, Probe, Rhythm, Target};
 
 /// Health of one server. A server is healthy until it is known not to be.
 #[derive(Debug)]

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header};
+use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::super::BuildError;
 use super::super::options::HealthCheck;
+use super::checker::Probe;
 use crate::http::path::without_dots;
 use crate::upstream::{self, Server, Trailers};
 
@@ -19,7 +21,7 @@ const GRPC_REQUEST: &[u8] = &[0; 5];
 /// `grpc.health.v1.HealthCheckResponse` with status `SERVING`: field 1, varint 1.
 const GRPC_SERVING: &[u8] = &[0x08, 0x01];
 
-pub(crate) struct Probe {
+pub(super) struct HttpProbe {
     /// The server as configured.
     url: Arc<str>,
     /// Where probes go: scheme and port may be others.
@@ -39,7 +41,7 @@ enum Mode {
     Grpc,
 }
 
-impl Probe {
+impl HttpProbe {
     pub(super) fn new(
         options: &HealthCheck,
         url: &Arc<str>,
@@ -78,12 +80,8 @@ impl Probe {
         })
     }
 
-    pub(super) fn url(&self) -> &Arc<str> {
-        &self.url
-    }
-
-    /// Asks once; an error says why the server is not healthy.
-    pub(super) async fn run(&self) -> Result<(), String> {
+    /// Asks once.
+    async fn run(&self) -> Result<(), String> {
         let follow = self.follow_redirects && self.mode != Mode::Grpc;
         let answer = self.server.fetch(self.request(), follow, self.timeout, ANSWER_BYTES_MAX);
         // `fetch` keeps the limit itself; a second look at the clock costs nothing and trusts nobody.
@@ -107,6 +105,17 @@ impl Probe {
             *request.version_mut() = Version::HTTP_2;
         }
         request
+    }
+}
+
+#[async_trait]
+impl Probe for HttpProbe {
+    fn server(&self) -> &Arc<str> {
+        &self.url
+    }
+
+    async fn ask(&self) -> Result<(), String> {
+        self.run().await
     }
 }
 
