@@ -25,7 +25,7 @@ struct Inner {
     observer: Arc<dyn Observer>,
     exchange: Arc<Exchange>,
     method: Method,
-    uri: Uri,
+    uri: Option<Uri>,
     version: Version,
     host: Option<HeaderValue>,
     forwarded_for: Option<HeaderValue>,
@@ -53,7 +53,7 @@ impl Observation {
                 observer: observer.clone(),
                 exchange: exchange.clone(),
                 method: parts.method.clone(),
-                uri: parts.uri.clone(),
+                uri: observer.wants_target().then(|| parts.uri.clone()),
                 version: parts.version,
                 host: None,
                 forwarded_for: None,
@@ -84,7 +84,9 @@ impl Observation {
 
     /// The host, once it stands in its header, and the addresses before the client's, once they are believed.
     pub(super) fn host(&mut self, headers: &HeaderMap) {
-        if let Some(inner) = &mut self.0 {
+        if let Some(inner) = &mut self.0
+            && inner.observer.wants_target()
+        {
             inner.host = headers.get(HOST).cloned();
             inner.forwarded_for = headers.get(&FORWARDED_FOR).cloned();
         }
@@ -144,7 +146,7 @@ impl Drop for Inner {
             origin_status: record.origin_status,
             origin_duration: record.origin_duration,
             method: &self.method,
-            uri: &self.uri,
+            uri: self.uri.as_ref(),
             version: self.version,
             host: self.host.as_ref(),
             forwarded_for: self.forwarded_for.as_ref(),

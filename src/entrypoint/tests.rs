@@ -49,6 +49,10 @@ impl Observer for Seen {
         self.0.lock().unwrap().push((summary.status, summary.response_bytes, router));
     }
 
+    fn wants_target(&self) -> bool {
+        false
+    }
+
     fn wants_headers(&self) -> bool {
         false
     }

@@ -30,6 +30,9 @@ pub(crate) trait Observer: Send + Sync {
     /// A request and its response have ended.
     fn finished(&self, summary: &Summary<'_>);
 
+    /// True to be given the target of requests, their host and addresses: see [`Summary`].
+    fn wants_target(&self) -> bool;
+
     /// True to be given the headers of requests and responses, which costs a copy of each.
     fn wants_headers(&self) -> bool;
 }
@@ -56,12 +59,13 @@ pub(crate) struct Summary<'a> {
     /// From the hand-over to the service until the head of its response.
     pub(crate) origin_duration: Duration,
     pub(crate) method: &'a Method,
-    /// The request target as it came, before any clean-up.
-    pub(crate) uri: &'a Uri,
+    /// The request target as it came, before any clean-up. Only where the observer wants it.
+    pub(crate) uri: Option<&'a Uri>,
     pub(crate) version: Version,
-    /// `Host`, or HTTP/2's `:authority`.
+    /// `Host`, or HTTP/2's `:authority`. Only where the observer wants the target.
     pub(crate) host: Option<&'a HeaderValue>,
     /// `X-Forwarded-For` as servers see it before the proxy adds to it: empty of what is not believed.
+    /// Only where the observer wants the target.
     pub(crate) forwarded_for: Option<&'a HeaderValue>,
     /// What is spoken over HTTP.
     pub(crate) protocol: Protocol,

@@ -138,6 +138,10 @@ impl Observer for Observers {
         }
     }
 
+    fn wants_target(&self) -> bool {
+        self.access_log.is_some()
+    }
+
     fn wants_headers(&self) -> bool {
         self.access_log.as_ref().is_some_and(AccessLog::wants_headers)
             || self.metrics.as_ref().is_some_and(|metrics| metrics.wants_headers())

@@ -72,7 +72,7 @@ impl Sample {
             origin_status: if self.server_url.is_some() { self.status } else { 0 },
             origin_duration: Duration::from_millis(10),
             method: &self.method,
-            uri: &self.uri,
+            uri: Some(&self.uri),
             version: Version::HTTP_11,
             host: Some(&host),
             forwarded_for: self.forwarded_for.as_ref(),

@@ -26,6 +26,16 @@ use crate::http::{
 /// Connections that a request tries before it gives up, where the ones before had not taken it.
 const ATTEMPTS: usize = 3;
 
+/// How a request is sent.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'a> {
+    /// The request asks for another protocol, or for a tunnel.
+    pub(super) leaves_http: bool,
+    /// Takes interim responses.
+    pub(super) informational: Option<&'a Informational>,
+    pub(super) started: Instant,
+}
+
 /// One server of a load balancer.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
@@ -121,7 +131,7 @@ impl Server {
             record.server_url = Some(self.url.clone());
             record.server_address = Some(self.address.clone());
         }
-        let result = self.forward(&mut parts, &mut body, &exchange).await;
+        let result = self.forward(&mut parts, &mut body, &exchange, started).await;
         let mut record = exchange.record();
         record.origin_status = match &result {
             Ok(response) => response.status().as_u16(),
@@ -137,6 +147,7 @@ impl Server {
         parts: &mut Parts,
         body: &mut Body,
         exchange: &Exchange,
+        started: Instant,
     ) -> Result<Response, ProxyError> {
         let client = &exchange.connection;
         let upgrade = headers::clean_request(&mut parts.headers)?;
@@ -154,8 +165,9 @@ impl Server {
         let connects = parts.method == Method::CONNECT;
         let leaves_http = connects || upgrade.is_some();
         let on_upgrade = if leaves_http { parts.extensions.remove::<OnUpgrade>() } else { None };
-        let answer =
-            self.round_trip(parts, body, leaves_http, exchange.informational.as_ref()).await?;
+        let informational = exchange.informational.as_ref();
+        let way = Way { leaves_http, informational, started };
+        let answer = self.round_trip(parts, body, way).await?;
         let mut response = answer.response;
         let Some(upgraded) = answer.upgraded else {
             headers::clean_response(response.headers_mut());
@@ -207,9 +219,9 @@ impl Server {
         &self,
         parts: &mut Parts,
         body: &mut Body,
-        leaves_http: bool,
-        informational: Option<&Informational>,
+        way: Way<'_>,
     ) -> Result<Answer, ProxyError> {
+        let Way { leaves_http, informational, started } = way;
         if !parts.headers.contains_key(HOST) {
             parts.headers.insert(HOST, self.host.clone());
         }
@@ -217,7 +229,7 @@ impl Server {
         let mut want = if leaves_http { Want::Http1 } else { Want::Any };
         let mut reason = String::new();
         for _ in 0..ATTEMPTS {
-            let lease = match self.pool.ready(want) {
+            let lease = match self.pool.ready(want, started) {
                 Some(lease) => lease,
                 None => Box::pin(self.pool.lease(want))
                     .await

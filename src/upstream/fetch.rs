@@ -9,7 +9,9 @@ use ::http::uri::PathAndQuery;
 use ::http::{HeaderMap, Method, StatusCode, Uri};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
+use tokio::time::Instant;
 
+use super::exchange::Way;
 use super::{Server, headers};
 use crate::http::{Body, ProxyError};
 
@@ -111,7 +113,8 @@ impl Server {
         body: Bytes,
         body_bytes_max: usize,
     ) -> Result<::http::Response<Bytes>, FetchError> {
-        let answer = self.round_trip(&mut parts, &mut Body::from(body), false, None).await;
+        let way = Way { leaves_http: false, informational: None, started: Instant::now() };
+        let answer = self.round_trip(&mut parts, &mut Body::from(body), way).await;
         let (mut head, mut body) = answer.map_err(from_proxy_error)?.response.into_parts();
         headers::clean_response(&mut head.headers);
         let mut bytes = BytesMut::new();

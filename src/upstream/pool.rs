@@ -76,9 +76,9 @@ impl Pool {
     }
 
     /// A connection of the calling core that is there already: an idle one, or a stream on a shared one.
-    pub(super) fn ready(&self, want: Want) -> Option<Lease> {
+    pub(super) fn ready(&self, want: Want, now: Instant) -> Option<Lease> {
         let home = self.local();
-        home.lock().take(want, Instant::now(), home)
+        home.lock().take(want, now, home)
     }
 
     /// As [`Self::ready`], or a new one.

@@ -113,8 +113,13 @@ pub(crate) fn put_status_line(out: &mut Vec<u8>, version: Version, status: Statu
 
 /// Writes one field.
 pub(crate) fn put_field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
-    put_name(out, name.as_str());
-    out.extend_from_slice(b": ");
+    let name = name.as_str();
+    if let Some(known) = common(name) {
+        out.extend_from_slice(known.as_bytes());
+    } else {
+        put_name(out, name);
+        out.extend_from_slice(b": ");
+    }
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
@@ -124,6 +129,61 @@ pub(crate) fn put_length(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(b"Content-Length: ");
     out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+/// The start of a line for names that many messages have: they need not be spelled letter by letter.
+fn common(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "accept" => "Accept: ",
+        "accept-encoding" => "Accept-Encoding: ",
+        "accept-language" => "Accept-Language: ",
+        "accept-ranges" => "Accept-Ranges: ",
+        "access-control-allow-origin" => "Access-Control-Allow-Origin: ",
+        "age" => "Age: ",
+        "authorization" => "Authorization: ",
+        "cache-control" => "Cache-Control: ",
+        "connection" => "Connection: ",
+        "content-disposition" => "Content-Disposition: ",
+        "content-encoding" => "Content-Encoding: ",
+        "content-language" => "Content-Language: ",
+        "content-range" => "Content-Range: ",
+        "content-type" => "Content-Type: ",
+        "cookie" => "Cookie: ",
+        "date" => "Date: ",
+        "etag" => "Etag: ",
+        "expires" => "Expires: ",
+        "host" => "Host: ",
+        "if-modified-since" => "If-Modified-Since: ",
+        "if-none-match" => "If-None-Match: ",
+        "last-modified" => "Last-Modified: ",
+        "location" => "Location: ",
+        "origin" => "Origin: ",
+        "pragma" => "Pragma: ",
+        "range" => "Range: ",
+        "referer" => "Referer: ",
+        "retry-after" => "Retry-After: ",
+        "server" => "Server: ",
+        "set-cookie" => "Set-Cookie: ",
+        "strict-transport-security" => "Strict-Transport-Security: ",
+        "te" => "Te: ",
+        "trailer" => "Trailer: ",
+        "upgrade" => "Upgrade: ",
+        "upgrade-insecure-requests" => "Upgrade-Insecure-Requests: ",
+        "user-agent" => "User-Agent: ",
+        "vary" => "Vary: ",
+        "via" => "Via: ",
+        "www-authenticate" => "Www-Authenticate: ",
+        "x-content-type-options" => "X-Content-Type-Options: ",
+        "x-forwarded-for" => "X-Forwarded-For: ",
+        "x-forwarded-host" => "X-Forwarded-Host: ",
+        "x-forwarded-port" => "X-Forwarded-Port: ",
+        "x-forwarded-proto" => "X-Forwarded-Proto: ",
+        "x-forwarded-server" => "X-Forwarded-Server: ",
+        "x-frame-options" => "X-Frame-Options: ",
+        "x-real-ip" => "X-Real-Ip: ",
+        "x-request-id" => "X-Request-Id: ",
+        _ => return None,
+    })
 }
 
 /// Go's canonical form, except that WebSocket's fields are written as their RFC does.
@@ -215,6 +275,25 @@ mod tests {
             put_name(&mut out, name);
             assert_eq!(String::from_utf8(out).unwrap(), written);
         }
+    }
+
+    #[test]
+    fn common_names_are_written_as_any_other() {
+        let names = "accept accept-encoding accept-language accept-ranges access-control-allow-origin age \
+            authorization cache-control connection content-disposition content-encoding content- \
+            language content-range content-type cookie date etag expires host if-modified-since if- \
+            none-match last-modified location origin pragma range referer retry-after server set- \
+            cookie strict-transport-security te trailer upgrade upgrade-insecure-requests user-agent \
+            vary via www-authenticate x-content-type-options x-forwarded-for x-forwarded-host \
+            x-forwarded-port x-forwarded-proto x-forwarded-server x-frame-options x-real-ip x-request- \
+            id";
+        for name in names.split_whitespace() {
+            let mut out = Vec::new();
+            put_name(&mut out, name);
+            out.extend_from_slice(b": ");
+            assert_eq!(common(name).unwrap().as_bytes(), out, "{name}");
+        }
+        assert_eq!(common("x-something-else"), None);
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Line<'_> {
 
     /// The target, with its query as far as that is kept.
     fn path(&self) -> String {
-        let uri = self.summary.uri;
+        let Some(uri) = self.summary.uri else { return String::new() };
         let Some(target) = uri.path_and_query() else { return uri.to_string() };
         match (target.query(), self.fields.query) {
             (None, _) | (_, Mode::Keep) => target.as_str().to_owned(),
