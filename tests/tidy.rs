@@ -23,7 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("observe", &["config", "http", "cores", "clock", "task", "timer"]),
     ("http", &["config", "clock", "cores", "task", "timer", "observe"]),
     ("tls", &["config", "clock", "http", "hex"]),
-    ("upstream", &["config", "clock", "cores", "task", "timer", "http", "tls", "observe"]),
+    ("upstream", &["config", "clock", "hex", "cores", "task", "timer", "http", "tls", "observe"]),
     ("router", &["config", "http"]),
     (
         "middleware",

@@ -68,7 +68,9 @@ impl Build for BasicAuth {
                 "no user with a usable hash: give `users` or `usersFile`".to_owned(),
             ));
         };
-        let challenge = HeaderValue::try_from(format!("Basic realm=\"{}\"", self.realm))
+        let realm = if self.realm.is_empty() { "traefik" } else { &self.realm };
+        let quoted = realm.replace('\\', "\\\\").replace('"', "\\\"");
+        let challenge = HeaderValue::try_from(format!("Basic realm=\"{quoted}\""))
             .map_err(|error| BuildError::option("realm", error.to_string()))?;
         let header_field = match self.header_field.as_str() {
             "" => None,
@@ -248,6 +250,16 @@ mod tests {
         let ok = answered(&options, login("fil", "sha-pass"), fine).await.unwrap();
         assert_eq!(ok.status(), 200);
         assert_eq!(response(&options, login("fil", "file-pass")).await.status(), 401);
+    }
+
+    #[tokio::test]
+    async fn an_empty_realm_is_the_default_and_quotes_are_escaped() {
+        for (realm, shown) in [("", "traefik"), ("a \"b\"", "a \\\"b\\\"")] {
+            let options = BasicAuth { realm: realm.to_owned(), ..staff() };
+            let answer = response(&options, request("GET", "/", &[])).await;
+            let challenge = format!("Basic realm=\"{shown}\"");
+            assert_eq!(header(answer.headers(), "www-authenticate"), challenge);
+        }
     }
 
     #[test]

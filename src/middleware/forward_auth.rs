@@ -257,12 +257,13 @@ impl Middleware for Gate {
             }
         };
         if let Some(name) = self.user.as_ref().and_then(|field| answer.headers().get(field)) {
-            request.exchange().record().username = name.to_str().ok().map(ToOwned::to_owned);
+            let name = String::from_utf8_lossy(name.as_bytes()).into_owned();
+            request.exchange().record().username = Some(name);
         }
         if !answer.status().is_success() {
             return self.refusal.response(answer, request.method());
         }
-        self.copied.apply(request.headers_mut(), answer.headers());
+        self.copied.apply(request.headers_mut(), answer.headers())?;
         let Some(cookies) = self.cookies.of(answer.headers()) else {
             return next.run(request).await;
         };

@@ -1,8 +1,12 @@
 //! `rateLimit`: a token bucket for each source of requests.
 //!
 //! Traefik v3: HTTP middlewares, `RateLimit`.
+//!
+//! Differs: a bucket is forgotten when it is full again and not before, where Traefik forgets it after a second or a
+//! period without requests; with Redis, an average of 0 means no limit, too, where Traefik refuses everything.
 
 mod buckets;
+mod shared;
 
 use std::sync::Arc;
 
@@ -12,13 +16,14 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use self::buckets::{Buckets, Rate};
+use self::shared::SharedBuckets;
 use super::secret::Secret;
 use super::source::{Source, SourceCriterion};
 use super::{
     Build, BuildContext, BuildError, Middleware, Next, Shared, is_default, status_response,
 };
 use crate::config::value::{ClientTls, Duration};
-use crate::http::{ProxyError, Request, Response};
+use crate::http::{ProxyError, Request, Response, plain_text};
 
 /// Options of `rateLimit`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -34,7 +39,7 @@ pub(crate) struct RateLimit {
     /// What counts as one source. Default: the client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source_criterion: Option<SourceCriterion>,
-    /// Keeps the buckets in Redis.
+    /// Keeps the buckets in Redis, for all peers together; without it, each peer counts for itself. Default: absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) redis: Option<Redis>,
 }
@@ -51,11 +56,11 @@ impl Default for RateLimit {
     }
 }
 
-/// Options of `rateLimit.redis`.
+/// Options of `rateLimit.redis`. Redis 5 or newer, or what speaks like it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Redis {
-    /// `host:port`. Default: `localhost:6379`.
+    /// `host:port`; several are nodes of one cluster. Default: `localhost:6379`.
     pub(crate) endpoints: Vec<String>,
     /// How to speak TLS with it. Default: plaintext.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,23 +71,23 @@ pub(crate) struct Redis {
     /// Default: none.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) password: Secret,
-    /// Number of the database. Default: 0.
+    /// Number of the database; a cluster has only 0. Default: 0.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) db: i64,
-    /// Connections; 0 lets the client choose. Default: 0.
+    /// Connections of each router that uses this; they are shared out among the cores. Default: 0, ten for each core.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) pool_size: i64,
-    /// Idle connections that are kept. Default: 0.
+    /// Idle connections that are kept at least, once there was a request. Default: 0.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) min_idle_conns: i64,
-    /// Connections at once; 0 means no limit. Default: 0.
+    /// Connections at most. Default: 0, those of `poolSize`.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) max_active_conns: i64,
-    /// Default: 3 s.
+    /// For a reply. Default, also in place of what is not positive: 3 s.
     pub(crate) read_timeout: Duration,
-    /// Default: 3 s.
+    /// For sending a command. Default, also in place of what is not positive: 3 s.
     pub(crate) write_timeout: Duration,
-    /// Default: 5 s.
+    /// For a connection. Default, also in place of what is not positive: 5 s.
     pub(crate) dial_timeout: Duration,
 }
 
@@ -105,16 +110,21 @@ impl Default for Redis {
 }
 
 impl Build for RateLimit {
-    fn build(&self, _: &BuildContext<'_>) -> Result<Shared, BuildError> {
-        if self.redis.is_some() {
-            return Err(BuildError::NotBuilt("rateLimit.redis"));
-        }
+    fn build(&self, context: &BuildContext<'_>) -> Result<Shared, BuildError> {
         if self.average < 0 || self.period.is_negative() {
             return Err(BuildError::Other("average and period must not be negative".to_owned()));
         }
         let source = Source::new(self.source_criterion.as_ref(), &SourceCriterion::default())?;
-        let buckets = (self.average > 0).then(|| Buckets::new(self.rate()));
-        Ok(Arc::new(Limiter { buckets, source }))
+        let shared = match &self.redis {
+            Some(redis) => Some(SharedBuckets::new(context.name, redis, self.rate())?),
+            None => None,
+        };
+        let store = match shared {
+            _ if self.average == 0 => Store::None,
+            Some(shared) => Store::Redis(Box::new(shared)),
+            None => Store::Own(Buckets::new(self.rate())),
+        };
+        Ok(Arc::new(Limiter { store, source }))
     }
 }
 
@@ -130,18 +140,35 @@ impl RateLimit {
     }
 }
 
-/// Each peer counts for itself.
 struct Limiter {
-    /// `None`: no limit.
-    buckets: Option<Buckets>,
+    store: Store,
     source: Source,
+}
+
+/// Where the buckets are.
+enum Store {
+    /// There is no limit.
+    None,
+    /// Each peer counts for itself.
+    Own(Buckets),
+    Redis(Box<SharedBuckets>),
 }
 
 #[async_trait]
 impl Middleware for Limiter {
     async fn handle(&self, request: Request, next: Next<'_>) -> Result<Response, ProxyError> {
-        let Some(buckets) = &self.buckets else { return next.run(request).await };
-        let taken = buckets.take(&self.source.of(&request), Instant::now());
+        let taken = match &self.store {
+            Store::None => return next.run(request).await,
+            Store::Own(buckets) => buckets.take(&self.source.of(&request), Instant::now()),
+            Store::Redis(buckets) => {
+                // In a box: it is large, and part of every limiter's future.
+                let Some(taken) = Box::pin(buckets.take(&self.source.of(&request))).await else {
+                    let text = "Could not insert/update bucket\n";
+                    return Ok(plain_text(StatusCode::INTERNAL_SERVER_ERROR, text));
+                };
+                taken
+            }
+        };
         match taken {
             Ok(wait) if wait.is_zero() => {}
             Ok(wait) => tokio::time::sleep(wait).await,
@@ -216,12 +243,28 @@ mod tests {
     }
 
     #[test]
-    fn redis_and_negative_values_are_refused() {
-        let redis = limit(r#"{"average": 1, "redis": {}}"#);
-        assert_eq!(refused(&redis), "middleware type `rateLimit.redis` is not built yet");
+    fn refuses_what_cannot_work() {
         assert!(refused(&limit(r#"{"average": -1}"#)).contains("must not be negative"));
         assert!(
             refused(&limit(r#"{"average": 1, "period": "-1s"}"#)).contains("must not be negative")
         );
+        for (redis, problem) in [
+            (r#"{"endpoints": ["localhost"]}"#, "endpoints`: `localhost` is not `host:port`"),
+            (r#"{"db": -1}"#, "db`: must not be negative"),
+            (r#"{"poolSize": -1}"#, "poolSize`: must not be negative"),
+            (r#"{"tls": {"cert": "x"}}"#, "tls`: `cert` and `key` go together"),
+            (r#"{"tls": {"ca": "x"}}"#, "rootCAs`: no certificate in it"),
+        ] {
+            let text = refused(&limit(&format!(r#"{{"average": 1, "redis": {redis}}}"#)));
+            assert!(text.contains(problem), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn with_redis_too_an_average_of_0_means_no_limit() {
+        let limiter = built(&limit(r#"{"redis": {"endpoints": ["127.0.0.1:1"]}}"#)).unwrap();
+        let last = service(fine);
+        let answer = limiter.handle(request("GET", "/", &[]), Next::directly(&last)).await;
+        assert_eq!(answer.unwrap().status(), 200);
     }
 }

@@ -8,6 +8,7 @@ mod h2;
 mod headers;
 mod options;
 mod pool;
+pub(crate) mod redis;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ mod cluster;
 mod demo;
 mod fixtures;
 mod hostile;
+mod middlewares_auth;
 mod middlewares_content;
 mod ready;
 mod real_peers;

@@ -26,7 +26,7 @@ impl Credentials {
     /// `None` where there are none, several, or none that can be understood.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut lines = headers.get_all(header::AUTHORIZATION).iter();
-        let line = lines.next()?.to_str().ok()?;
+        let line = std::str::from_utf8(lines.next()?.as_bytes()).ok()?;
         if lines.next().is_some() {
             return None;
         }

@@ -27,7 +27,11 @@ pub(super) struct Copied {
 
 impl Copied {
     /// Takes the client's headers of these names off the request, in each spelling, and puts the answer's.
-    pub(super) fn apply(&self, request: &mut HeaderMap, answer: &HeaderMap) {
+    pub(super) fn apply(
+        &self,
+        request: &mut HeaderMap,
+        answer: &HeaderMap,
+    ) -> Result<(), ProxyError> {
         let forged: Vec<HeaderName> =
             request.keys().filter(|name| self.is_forged(name)).cloned().collect();
         for name in forged {
@@ -35,9 +39,12 @@ impl Copied {
         }
         for name in answer.keys().filter(|name| self.contains(name)) {
             for value in answer.get_all(name) {
-                request.append(name.clone(), value.clone());
+                request.try_append(name.clone(), value.clone()).map_err(|_error| {
+                    ProxyError::Internal("the authenticator's headers are too many".to_owned())
+                })?;
             }
         }
+        Ok(())
     }
 
     fn contains(&self, name: &HeaderName) -> bool {

@@ -130,7 +130,7 @@ fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
 
 /// The request's headers after a good answer.
 fn copied(json: &str, mut request: HeaderMap, answer: &HeaderMap) -> HeaderMap {
-    gate(json).copied.apply(&mut request, answer);
+    gate(json).copied.apply(&mut request, answer).unwrap();
     request
 }
 

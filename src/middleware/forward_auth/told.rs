@@ -60,7 +60,7 @@ impl Told {
     /// The headers of the request to the authenticator.
     pub(super) fn headers(&self, request: &Request) -> HeaderMap {
         let sent = request.headers();
-        let mut headers = HeaderMap::with_capacity(sent.keys_len() + 8);
+        let mut headers = HeaderMap::new();
         for (name, value) in sent {
             let chosen = self.only.is_empty() || self.only.contains(name);
             if chosen && !NOT_PASSED_ON.contains(&name.as_str()) {

@@ -151,3 +151,25 @@ async fn proxy_protocol_version_1_is_believed_where_it_is_trusted() {
         assert_eq!(seen["headers"]["X-Forwarded-For"][0], client, "{entry_point}");
     }
 }
+
+#[tokio::test]
+async fn digest_logins_pass_again_and_again() {
+    let (backend, address) = echo("app", "http").await;
+    let app = everything_to(&format!("http://{address}"))
+        .replace("service: app", "service: app, middlewares: [vault]")
+        + "  middlewares:\n    vault: {digestAuth: {realm: vault, users: ['vic:vault:fb4c718971b5140b18fe1641799383be'], \
+           headerField: X-User, removeHeader: true}}\n";
+    let running = Running::start(STARTUP, &[("app.yml", &app)]).await;
+    let url = |path: &str| format!("http://{}{path}", running.address("web"));
+    let (first, second) = (url("/a?x=1;y=2"), url("/%7Eb"));
+    let text = output(&mut curl(&["--digest", "-u", "vic:letmein", &first, &second])).await;
+    assert_eq!(text.matches("HTTP/1.1 200").count(), 2, "{text}");
+    let seen = backend.hits(0);
+    assert_eq!(seen.len(), 2);
+    for record in seen {
+        assert_eq!(joined(&record.headers, "x-user").as_deref(), Some("vic"));
+        assert_eq!(joined(&record.headers, "authorization"), None);
+    }
+    let text = output(&mut curl(&["--digest", "-u", "vic:wrong", &first])).await;
+    assert_eq!(text.matches("HTTP/1.1 401").count(), 2, "{text}");
+}

@@ -7,6 +7,7 @@ mod grpc;
 mod haproxy;
 mod nghttp2;
 mod openssl;
+mod redis;
 mod websocket;
 
 use std::path::PathBuf;
