@@ -280,13 +280,13 @@ mod tests {
     #[test]
     fn common_names_are_written_as_any_other() {
         let names = "accept accept-encoding accept-language accept-ranges access-control-allow-origin age \
-            authorization cache-control connection content-disposition content-encoding content- \
-            language content-range content-type cookie date etag expires host if-modified-since if- \
-            none-match last-modified location origin pragma range referer retry-after server set- \
-            cookie strict-transport-security te trailer upgrade upgrade-insecure-requests user-agent \
-            vary via www-authenticate x-content-type-options x-forwarded-for x-forwarded-host \
-            x-forwarded-port x-forwarded-proto x-forwarded-server x-frame-options x-real-ip x-request- \
-            id";
+            authorization cache-control connection content-disposition content-encoding \
+            content-language content-range content-type cookie date etag expires host \
+            if-modified-since if-none-match last-modified location origin pragma range referer \
+            retry-after server set-cookie strict-transport-security te trailer upgrade \
+            upgrade-insecure-requests user-agent vary via www-authenticate x-content-type-options \
+            x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-forwarded-server \
+            x-frame-options x-real-ip x-request-id";
         for name in names.split_whitespace() {
             let mut out = Vec::new();
             put_name(&mut out, name);
