@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 
 use rustls::pki_types::PrivateKeyDer;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::support::backend::{Backend, Record};
 use crate::support::h1::{Reader, joined};
-use crate::support::running::{Answer, Running, STARTUP, echo, eventually, free_address};
+use crate::support::running::{Answer, Running, STARTUP, echo, eventually, free_address, send};
 
 /// The program before the server `app`, with a router for `PathPrefix(/NAME)` and each `(NAME, options of forwardAuth)`;
 /// `AUTH` stands for the authenticator's `host:port`.
@@ -71,11 +70,7 @@ async fn ask(
         request.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
     let mut reader = Reader::new(TcpStream::connect(address).await.unwrap());
-    reader.stream.write_all(format!("{request}\r\n{body}").as_bytes()).await.unwrap();
-    let head = reader.head().await.unwrap().unwrap();
-    let status = head.start.split(' ').nth(1).unwrap().parse().unwrap();
-    let body = reader.body(&head, true).await.unwrap();
-    Answer { status, headers: head.headers, body: body.bytes, ..Answer::default() }
+    send(&mut reader, format!("{request}\r\n{body}").as_bytes()).await.unwrap()
 }
 
 fn told(record: &Record, name: &str) -> Option<String> {

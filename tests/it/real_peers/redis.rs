@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::{output, program};
 use crate::support::h1::Reader;
 use crate::support::running::{
-    Answer, Running, STARTUP, echo, eventually, free_address, write_certificate,
+    Answer, Running, STARTUP, echo, eventually, free_address, send, write_certificate,
 };
 
 fn port(address: &str) -> &str {
@@ -59,11 +58,7 @@ async fn ask(running: &Running, user: &str) -> Answer {
     let address = running.address("web");
     let mut reader = Reader::new(TcpStream::connect(address).await.unwrap());
     let request = format!("GET /limited HTTP/1.1\r\nHost: localhost\r\nX-User: {user}\r\n\r\n");
-    reader.stream.write_all(request.as_bytes()).await.unwrap();
-    let head = reader.head().await.unwrap().unwrap();
-    let status = head.start.split(' ').nth(1).unwrap().parse().unwrap();
-    let body = reader.body(&head, true).await.unwrap();
-    Answer { status, headers: head.headers, body: body.bytes, ..Answer::default() }
+    send(&mut reader, request.as_bytes()).await.unwrap()
 }
 
 #[tokio::test]
