@@ -240,7 +240,12 @@ pub(crate) fn settings(
         entry_points: startup
             .entry_points
             .iter()
-            .map(|(name, options)| (name.clone(), internal::model(options)))
+            .map(|(name, options)| {
+                let mut model = internal::model(options);
+                // Each entry point passes the default syntax on.
+                model.written |= startup.core.is_some();
+                (name.clone(), model)
+            })
             .collect::<BTreeMap<_, _>>(),
         precedence: std::iter::once("cluster".to_owned())
             .chain(startup.providers.precedence.iter().cloned())

@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
+use async_trait::async_trait;
 
-use crate::http::SharedHandler;
-use crate::router::{self, Table};
+use crate::http::{Handler, ProxyError, Request, Response, SharedHandler};
+use crate::router::{self, Table, Target};
 use crate::{tcp, tls, udp};
 
 /// The compiled result of all documents.
@@ -88,14 +89,68 @@ impl Https {
 pub(crate) struct Route {
     /// `name@provider`
     pub(crate) name: Arc<str>,
-    /// `name@provider` of its service.
+    /// `name@provider` of its service; where routers are below it, what stands for one in metrics.
     pub(crate) service: Arc<str>,
+    /// Routers are below it, no service.
+    pub(crate) leads_on: bool,
     /// The chain.
     pub(crate) handler: SharedHandler,
     /// What is observed of its requests.
     pub(crate) observed: Observed,
     /// Internal routers (`api@internal` …) are left out of logs and metrics unless asked for.
     pub(crate) internal: bool,
+}
+
+/// The routers below another: they are tried as the middlewares of that one have left the request.
+pub(crate) struct Below {
+    /// `name@provider` of the router above.
+    parent: Arc<str>,
+    entries: Vec<Arc<router::Entry<Arc<Route>>>>,
+    table: Table<Arc<Route>>,
+    depth: usize,
+}
+
+impl Below {
+    /// `depth` counts the layers from here on.
+    pub(crate) fn new(
+        parent: Arc<str>,
+        entries: Vec<Arc<router::Entry<Arc<Route>>>>,
+        depth: usize,
+    ) -> Self {
+        Self { parent, table: Table::new(&entries), entries, depth }
+    }
+
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// The routers, by rising names.
+    pub(crate) fn entries(&self) -> &[Arc<router::Entry<Arc<Route>>>] {
+        &self.entries
+    }
+
+    /// True if it is made of these very entries.
+    pub(crate) fn is_of(&self, entries: &[Arc<router::Entry<Arc<Route>>>]) -> bool {
+        self.entries.len() == entries.len()
+            && self.entries.iter().zip(entries).all(|(mine, other)| Arc::ptr_eq(mine, other))
+    }
+}
+
+#[async_trait]
+impl Handler for Below {
+    async fn handle(&self, request: Request) -> Result<Response, ProxyError> {
+        let route = {
+            let client = request.exchange().connection.remote.ip();
+            let target = Target::new(request.method(), request.uri(), request.headers(), client)
+                .map_err(|_invalid| ProxyError::BadRequest("percent-encoding of the path"))?;
+            self.table.find(&target).ok_or(ProxyError::NotFound)?.clone()
+        };
+        request
+            .exchange()
+            .record()
+            .descend(&self.parent, (&route.name, &route.service, route.leads_on));
+        route.handler.handle(request).await
+    }
 }
 
 /// Router option `observability`, resolved.

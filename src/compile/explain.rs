@@ -33,6 +33,10 @@ pub(crate) struct Explanation {
     pub(crate) entry_point: String,
     /// The router that takes the request; `None`: 404.
     pub(crate) router: Option<Router>,
+    /// Routers that it passes before that one, where they stand in layers, outermost first. The rules of those below
+    /// are asked about the request as it came: what middlewares change of it is not known here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) through: Vec<Router>,
     /// In the order in which they are passed; chains are followed by their parts.
     pub(crate) middlewares: Vec<Middleware>,
     pub(crate) service: Option<Service>,
@@ -95,7 +99,7 @@ pub(crate) fn explain(
     });
     let named = question.entry_point.is_some();
     all.filter(|(_, routers)| named || routers.iter().any(|one| tls(one) == question.secure))
-        .map(|(name, routers)| one(name, &routers, compiled, question))
+        .map(|(name, routers)| one(name, routers, (compiled, settings), question))
         .collect()
 }
 
@@ -110,11 +114,17 @@ fn candidates<'a>(compiled: &'a Compiled, settings: &Settings, name: &str) -> Ve
         let asked = report.applied.iter().flat_map(|applied| applied.entry_points.iter());
         report.using.iter().chain(asked).any(|using| using == name)
     };
+    let mut routers: Vec<_> = compiled.memory.routers.iter().filter(on_it).collect();
+    routers.retain(|router| router.report.options.parent_refs.is_empty());
+    sort(&mut routers, settings);
+    routers
+}
+
+fn sort(routers: &mut [&Arc<Kept>], settings: &Settings) {
     let place = |router: &Kept| {
         let provider = &*router.provider;
         settings.precedence.iter().position(|one| one == provider).unwrap_or(usize::MAX)
     };
-    let mut routers: Vec<_> = compiled.memory.routers.iter().filter(on_it).collect();
     routers.sort_by(|a, b| {
         b.report
             .priority
@@ -122,48 +132,74 @@ fn candidates<'a>(compiled: &'a Compiled, settings: &Settings, name: &str) -> Ve
             .then_with(|| place(a).cmp(&place(b)))
             .then_with(|| a.name.cmp(&b.name))
     });
-    routers
 }
 
-fn one(
+fn one<'a>(
     entry_point: &str,
-    routers: &[&Arc<Kept>],
-    compiled: &Compiled,
+    mut routers: Vec<&'a Arc<Kept>>,
+    (compiled, settings): (&'a Compiled, &Settings),
     question: &Question<'_>,
 ) -> Explanation {
-    let mut taker: Option<&Kept> = None;
-    let mut others = Vec::new();
-    let mut omitted = 0;
-    for router in routers {
-        let refusal = refusal(router, question);
-        let reason = match (refusal, taker) {
-            (None, None) => {
-                taker = Some(router);
-                continue;
-            }
-            (None, Some(taker)) => format!("would match, but `{}` is tried before it", taker.name),
-            (Some(reason), _) => reason,
-        };
-        if others.len() < OTHERS_MAX {
-            let Router { name, rule, priority } = shown(router);
-            others.push(Other { name, rule, priority, reason });
-        } else {
-            omitted += 1;
-        }
-    }
     let report = &compiled.report;
-    let mut middlewares = Vec::new();
-    if let Some(router) = taker {
+    let mut tried = Tried::default();
+    let (mut through, mut middlewares) = (Vec::new(), Vec::new());
+    let taker = loop {
+        let taker = tried.taker(&routers, question);
+        let Some(router) = taker else { break None };
         for name in &router.report.options.middlewares {
             let name = qualify(name, &router.provider);
             add_middleware(report, &name, &mut middlewares, 0);
         }
-    }
+        let Some(below) = router.below() else { break taker };
+        through.push(shown(router));
+        let below = below.entries().iter();
+        routers = below.filter_map(|entry| compiled.memory.routers.get(&entry.name)).collect();
+        sort(&mut routers, settings);
+    };
     let service = taker.map(|router| {
         service(report, &qualify(&router.report.options.service, &router.provider), 0)
     });
     let (entry_point, router) = (entry_point.to_owned(), taker.map(shown));
-    Explanation { entry_point, router, middlewares, service, others, omitted }
+    let Tried { others, omitted } = tried;
+    Explanation { entry_point, router, through, middlewares, service, others, omitted }
+}
+
+/// Routers that do not take the request.
+#[derive(Default)]
+struct Tried {
+    others: Vec<Other>,
+    omitted: usize,
+}
+
+impl Tried {
+    /// The one of `routers`, in their order, that takes the request.
+    fn taker<'a>(
+        &mut self,
+        routers: &[&'a Arc<Kept>],
+        question: &Question<'_>,
+    ) -> Option<&'a Kept> {
+        let mut taker: Option<&Kept> = None;
+        for router in routers {
+            let refusal = refusal(router, question);
+            let reason = match (refusal, taker) {
+                (None, None) => {
+                    taker = Some(router);
+                    continue;
+                }
+                (None, Some(taker)) => {
+                    format!("would match, but `{}` is tried before it", taker.name)
+                }
+                (Some(reason), _) => reason,
+            };
+            if self.others.len() < OTHERS_MAX {
+                let Router { name, rule, priority } = shown(router);
+                self.others.push(Other { name, rule, priority, reason });
+            } else {
+                self.omitted += 1;
+            }
+        }
+        taker
+    }
 }
 
 fn shown(router: &Kept) -> Router {
@@ -177,7 +213,10 @@ fn refusal(router: &Kept, question: &Question<'_>) -> Option<String> {
     if router.report.status == Status::Disabled {
         return Some(format!("disabled: {}", router.report.errors.join("; ")));
     }
+    let layered = !router.report.options.parent_refs.is_empty();
     match (tls(router), question.secure) {
+        // Those above have decided.
+        _ if layered => {}
         (true, false) => return Some("takes requests over TLS only".to_owned()),
         (false, true) => return Some("takes requests without TLS only".to_owned()),
         (true, true) | (false, false) => {}

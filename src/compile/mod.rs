@@ -9,6 +9,7 @@ mod change;
 mod digest;
 pub(crate) mod explain;
 mod intern;
+mod layers;
 mod objects;
 mod report;
 mod routers;
@@ -60,6 +61,8 @@ pub(crate) struct Settings {
 pub(crate) struct Model {
     pub(crate) udp: bool,
     pub(crate) as_default: bool,
+    /// Something else is written that Traefik makes a model of: what is observed, or encoded characters.
+    pub(crate) written: bool,
     /// Put in front of each router's own.
     pub(crate) middlewares: Vec<String>,
     /// For routers without `tls`.
@@ -70,7 +73,7 @@ pub(crate) struct Model {
 impl Model {
     /// True if routers are changed by it, so that each entry point needs a copy of its own.
     fn changes_routers(&self) -> bool {
-        !self.middlewares.is_empty() || self.tls.is_some()
+        self.written || !self.middlewares.is_empty() || self.tls.is_some()
     }
 }
 

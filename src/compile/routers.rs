@@ -9,6 +9,7 @@ use pontoon_cluster::Map;
 
 use super::change::{Changes, Key};
 use super::intern::Interner;
+use super::layers::{self, LAYERS_MAX};
 use super::objects::Objects;
 use super::report::{Applied, RouterReport, Status};
 use super::source::{INTERNAL, Sources, qualify, split};
@@ -16,7 +17,7 @@ use super::tls::{DEFAULT, Tls};
 use super::{Memory, Model, Settings};
 use crate::http::SharedHandler;
 use crate::middleware::{Chain, Shared};
-use crate::plan::{Observed, Route};
+use crate::plan::{Below, Observed, Route};
 use crate::router::options::{Observability, Options};
 use crate::router::{Entry, Rule, Syntax};
 
@@ -47,6 +48,7 @@ pub(crate) struct Kept {
     pub(crate) entry: Option<Arc<Entry<Arc<Route>>>>,
     /// The middlewares and the service that the route was built with.
     parts: Option<Parts>,
+    /// Disabled whatever its middlewares and its service are.
     idle: bool,
     /// Qualified name of the TLS options that its names are shaken with; `None` without TLS.
     pub(crate) tls: Option<Arc<str>>,
@@ -63,16 +65,23 @@ impl Kept {
         self.idle
     }
 
-    /// True if it knows of routers above it, whose existence its report depends on.
+    /// True if it stands below others.
     fn is_layered(&self) -> bool {
         !self.original.parent_refs.is_empty()
+    }
+
+    /// The routers below it that take part.
+    pub(crate) fn below(&self) -> Option<&Below> {
+        self.parts.as_ref()?.below.as_deref()
     }
 }
 
 #[derive(Clone)]
 struct Parts {
     middlewares: Box<[Shared]>,
+    /// The service, or the routers below.
     service: SharedHandler,
+    below: Option<Arc<Below>>,
 }
 
 impl Parts {
@@ -95,8 +104,10 @@ pub(crate) struct All {
     names: Map<Arc<str>, Arc<Kept>>,
     /// Names of what one written router became, where that is not one router of the same name.
     several: Map<Arc<str>, Arc<[Arc<str>]>>,
-    /// Names of those that are layered.
+    /// Names of those that stand below others.
     layered: BTreeSet<Arc<str>>,
+    /// Those, and the routers that they name as their parents, as written: a change of one may change any other.
+    family: Arc<BTreeSet<Arc<str>>>,
     /// Routers that ask for other TLS options than the default.
     specials: usize,
     /// All of them, where two have the same name, or TLS options are in conflict: then a change of one router may
@@ -139,13 +150,26 @@ impl All {
         let several =
             groups.into_iter().map(|(origin, names)| (origin.clone(), names.into())).collect();
         let layered = routers.iter().filter(|one| one.is_layered()).map(|one| one.name.clone());
-        Self {
+        let mut all = Self {
             several,
             layered: layered.collect(),
+            family: Arc::default(),
             specials: routers.iter().filter(|router| router.asks_other_tls()).count(),
             irregular: (conflicts || names.len() != routers.len()).then(|| routers.into()),
             names,
+        };
+        all.find_family();
+        all
+    }
+
+    fn find_family(&mut self) {
+        let layered = self.layered.iter().filter_map(|name| self.names.get(&**name));
+        let mut family = BTreeSet::new();
+        for router in layered {
+            family.extend(parents(&router.original, &router.provider).map(Arc::from));
+            family.insert(router.origin.clone());
         }
+        self.family = Arc::new(family);
     }
 
     /// With some routers changed; `None` if that makes two have the same name.
@@ -172,6 +196,9 @@ impl All {
             if *names != [Arc::clone(origin)] {
                 next.several.insert(origin.clone(), names.into());
             }
+        }
+        if removed.iter().chain(added).any(|router| router.is_layered()) {
+            next.find_family();
         }
         Some(next)
     }
@@ -220,8 +247,7 @@ pub(crate) fn affected(
     }
     let mut origins: BTreeSet<Arc<str>> = changes.routers.iter().cloned().collect();
     let users = dirty.iter().filter_map(|key| memory.objects.users(key));
-    let names = users.flat_map(Map::keys);
-    let named = names.chain(&routers.layered).filter_map(|name| routers.get(name));
+    let named = users.flat_map(Map::keys).filter_map(|name| routers.get(name));
     origins.extend(named.map(|router| router.origin.clone()));
     if origins.len() >= WHOLE_FROM && origins.len() * 2 >= routers.names.len() {
         return Affected::All;
@@ -230,27 +256,55 @@ pub(crate) fn affected(
 }
 
 /// A router on its way: options with the entry point's model applied.
-struct Draft {
-    name: Arc<str>,
-    origin: Arc<str>,
+#[derive(Clone)]
+pub(crate) struct Draft {
+    pub(crate) name: Arc<str>,
+    pub(crate) origin: Arc<str>,
     provider: Arc<str>,
-    original: Arc<Options>,
-    options: Arc<Options>,
+    pub(crate) original: Arc<Options>,
+    pub(crate) options: Arc<Options>,
     entry_points: Arc<[String]>,
     observed: Observability,
     rule: Option<Arc<Rule>>,
     hosts: Vec<String>,
     /// Qualified name of its TLS options.
     tls_options: Arc<str>,
-    status: Status,
-    errors: Vec<String>,
+    pub(crate) status: Status,
+    pub(crate) errors: Vec<String>,
     using: Vec<String>,
 }
 
 impl Draft {
+    /// True if it stands below others.
+    pub(crate) fn is_layered(&self) -> bool {
+        !self.original.parent_refs.is_empty()
+    }
+
+    /// Qualified names of the routers that it is written to stand below.
+    pub(crate) fn parents(&self) -> Vec<String> {
+        parents(&self.original, &self.provider).collect()
+    }
+
     fn disable(&mut self, error: impl Into<String>) {
         self.status = Status::Disabled;
         self.errors.push(error.into());
+    }
+
+    /// The router on one entry point, on which others ask for other TLS options for one of its hosts.
+    fn conflicted(&self, entry_point: String) -> Self {
+        let mut draft = self.clone();
+        draft.name = format!("{entry_point}-conflicted-{}", draft.name).into();
+        draft.tls_options = DEFAULT.into();
+        if let Some(tls) = &mut Arc::make_mut(&mut draft.options).tls {
+            DEFAULT.clone_into(&mut tls.options);
+        }
+        draft.using.retain(|one| *one == entry_point);
+        draft.entry_points = [entry_point].into();
+        draft.warn(
+            "router's TLSOptions configuration is conflicting with other routers on the same entrypoint and host, \
+             default TLS options will be used instead",
+        );
+        draft
     }
 
     fn warn(&mut self, error: impl Into<String>) {
@@ -259,14 +313,44 @@ impl Draft {
     }
 }
 
+fn parents<'a>(options: &'a Options, provider: &'a str) -> impl Iterator<Item = String> + 'a {
+    options.parent_refs.iter().map(move |parent| qualify(parent, provider))
+}
+
 /// Compiles the affected routers; all others stay.
 pub(crate) fn compile(context: &Context<'_>, affected: Affected, previous: &All) -> Outcome {
     if let Affected::Some(origins) = affected
-        && let Some(outcome) = some(context, &origins, previous)
+        && let Some(outcome) = some(context, &with_family(context, origins, previous), previous)
     {
         return outcome;
     }
     whole(context, previous)
+}
+
+/// A router as it is written, with the name of its provider.
+fn written<'a>(context: &Context<'a>, origin: &str) -> Option<(&'a Arc<str>, &'a Arc<Options>)> {
+    let (short, provider) = split(origin);
+    let (provider, source) = context.sources.get_key_value(provider)?;
+    source.routers.get(short).map(|options| (provider, options))
+}
+
+/// Adds the routers that stand in layers where one of `origins` does, or did.
+fn with_family(
+    context: &Context<'_>,
+    mut origins: BTreeSet<Arc<str>>,
+    previous: &All,
+) -> BTreeSet<Arc<str>> {
+    let mut named: BTreeSet<Arc<str>> = BTreeSet::new();
+    for origin in &origins {
+        if let Some((provider, options)) = written(context, origin) {
+            named.extend(parents(options, provider).map(Arc::from));
+        }
+    }
+    if !named.is_empty() || origins.iter().any(|origin| previous.family.contains(origin)) {
+        origins.extend(previous.family.iter().cloned());
+        origins.extend(named);
+    }
+    origins
 }
 
 /// `None` if what changes may change others.
@@ -275,13 +359,8 @@ fn some(context: &Context<'_>, origins: &BTreeSet<Arc<str>>, previous: &All) -> 
     let mut drafts = Vec::new();
     for origin in origins {
         before.extend(previous.of(origin).into_iter().cloned());
-        let (short, provider) = split(origin);
-        let source = context.sources.get_key_value(provider);
-        let written = source.and_then(|(provider, source)| {
-            source.routers.get(short).map(|options| (provider, options))
-        });
-        if let Some((provider, options)) = written {
-            drafts.extend(draft(context, provider, (short, origin), options));
+        if let Some((provider, options)) = written(context, origin) {
+            drafts.extend(draft(context, provider, (split(origin).0, origin), options));
         }
     }
     for draft in &mut drafts {
@@ -298,7 +377,7 @@ fn some(context: &Context<'_>, origins: &BTreeSet<Arc<str>>, previous: &All) -> 
     for router in &before {
         context.objects.begin(&router.name);
     }
-    let after: Vec<_> = drafts.into_iter().map(|draft| finish(context, draft, previous)).collect();
+    let after = finish_all(context, drafts, previous);
     let (removed, added) = differing(before, after);
     let all = previous.with(&removed, &added)?;
     Some(Outcome { all, removed, added, anew: false })
@@ -317,8 +396,7 @@ fn whole(context: &Context<'_>, previous: &All) -> Outcome {
     }
     let conflicts = settle(&mut drafts);
     previous.iter().for_each(|router| context.objects.begin(&router.name));
-    let mut after: Vec<_> =
-        drafts.into_iter().map(|draft| finish(context, draft, previous)).collect();
+    let mut after = finish_all(context, drafts, previous);
     after.sort_by(|a, b| a.name.cmp(&b.name));
     let all = All::new(after.clone(), conflicts);
     let anew = all.irregular.is_some() || previous.irregular.is_some();
@@ -344,17 +422,20 @@ fn draft(
     options: &Arc<Options>,
 ) -> Vec<Draft> {
     let settings = context.settings;
-    let entry_points = if options.entry_points.is_empty() && options.parent_refs.is_empty() {
+    let layered = !options.parent_refs.is_empty();
+    let mut entry_points = if options.entry_points.is_empty() && !layered {
         default_entry_points(settings)
     } else {
         options.entry_points.clone()
     };
+    let mut seen = HashSet::new();
+    entry_points.retain(|entry_point| seen.insert(entry_point.clone()));
     let new = |name: Option<String>, entry_points: &[String], model: Option<&Model>| Draft {
         name: name.map_or_else(|| origin.clone(), |name| format!("{name}@{provider}").into()),
         origin: origin.clone(),
         provider: provider.clone(),
         original: options.clone(),
-        options: applied(settings, options, model),
+        options: if layered { options.clone() } else { applied(settings, options, model) },
         entry_points: context.interner.list(entry_points),
         observed: observed(options, model),
         rule: None,
@@ -368,7 +449,8 @@ fn draft(
     let mut rest = Vec::new();
     for entry_point in &entry_points {
         let one = std::slice::from_ref(entry_point);
-        match settings.entry_points.get(entry_point).filter(|model| model.changes_routers()) {
+        let model = settings.entry_points.get(entry_point).filter(|_| !layered);
+        match model.filter(|model| model.changes_routers()) {
             Some(model) if entry_points.len() > 1 => {
                 drafts.push(new(Some(format!("{entry_point}-{name}")), one, Some(model)));
             }
@@ -442,21 +524,21 @@ pub(crate) fn default_entry_points(settings: &Settings) -> Vec<String> {
 /// Entry points, rule, priority and TLS options of a draft.
 fn parse(context: &Context<'_>, draft: &mut Draft, previous: &All) {
     let settings = context.settings;
-    if !draft.options.parent_refs.is_empty() {
-        parents(context.sources, draft);
-        return;
-    }
+    let layered = draft.is_layered();
     for entry_point in draft.entry_points.clone().iter() {
         match settings.entry_points.get(entry_point) {
             Some(model) if !model.udp => draft.using.push(entry_point.clone()),
             _ => draft.warn(format!("entryPoint \"{entry_point}\" doesn't exist")),
         }
     }
-    if draft.using.is_empty() {
+    draft.using.sort();
+    if draft.using.is_empty() && !layered {
         draft.disable("no valid entryPoint for this router");
         return;
     }
+    // Traefik asks this of routers that listen only.
     if &*draft.provider != INTERNAL
+        && !layered
         && let Err(error) = draft.options.check_priority()
     {
         draft.disable(error.to_string());
@@ -467,27 +549,16 @@ fn parse(context: &Context<'_>, draft: &mut Draft, previous: &All) {
     if let Some(rule) = kept.and_then(|kept| kept.rule.clone()) {
         draft.rule = Some(rule);
     } else {
-        let syntax = Syntax::of(&draft.options.rule_syntax, settings.default_syntax);
+        // The default syntax comes with an entry point.
+        let default = if layered { Syntax::V3 } else { settings.default_syntax };
+        let syntax = Syntax::of(&draft.options.rule_syntax, default);
         match Rule::parse(&draft.options.rule, syntax) {
             Ok(rule) => draft.rule = Some(Arc::new(rule)),
             Err(error) => draft.disable(error.to_string()),
         }
     }
-    tls(context, draft);
-}
-
-/// Routing in layers waits for its turn: such a router is reported, never ignored.
-fn parents(sources: &Sources, draft: &mut Draft) {
-    for parent in &draft.options.clone().parent_refs {
-        let name = qualify(parent, &draft.provider);
-        let (short, provider) = split(&name);
-        let known = sources.get(provider).is_some_and(|source| source.routers.contains_key(short));
-        if !known {
-            draft.disable(format!("parent router \"{name}\" does not exist"));
-        }
-    }
-    if draft.errors.is_empty() {
-        draft.disable("routing in layers (`parentRefs`) is not built yet");
+    if !layered {
+        tls(context, draft);
     }
 }
 
@@ -549,7 +620,7 @@ fn conflicting<'a>(
 
 /// Routers that ask for different TLS options for one host of one entry point get the default ones. True if there
 /// are such.
-fn settle(drafts: &mut [Draft]) -> bool {
+fn settle(drafts: &mut Vec<Draft>) -> bool {
     if drafts.iter().all(|draft| &*draft.tls_options == DEFAULT) {
         return false;
     }
@@ -557,48 +628,84 @@ fn settle(drafts: &mut [Draft]) -> bool {
     if conflicts.is_empty() {
         return false;
     }
-    for draft in drafts.iter_mut().filter(|draft| draft.options.tls.is_some()) {
-        let hosts = draft.rule.as_ref().map(|rule| rule.hosts()).unwrap_or_default();
-        let clash = draft.using.iter().find(|entry_point| {
-            hosts.iter().any(|host| conflicts.contains(&((*entry_point).clone(), host.clone())))
-        });
-        let Some(entry_point) = clash.cloned() else { continue };
-        draft.name = format!("{entry_point}-conflicted-{}", draft.name).into();
-        draft.tls_options = DEFAULT.into();
-        if let Some(tls) = &mut Arc::make_mut(&mut draft.options).tls {
-            DEFAULT.clone_into(&mut tls.options);
+    let mut settled = Vec::with_capacity(drafts.len());
+    for mut draft in std::mem::take(drafts) {
+        let hosts = match (&draft.rule, &draft.options.tls) {
+            (Some(rule), Some(_)) => rule.hosts(),
+            (None, _) | (_, None) => Vec::new(),
+        };
+        let clashes = |entry_point: &String| {
+            hosts.iter().any(|host| conflicts.contains(&(entry_point.clone(), host.clone())))
+        };
+        let (clash, calm): (Vec<String>, Vec<String>) =
+            draft.entry_points.iter().cloned().partition(clashes);
+        settled.extend(clash.into_iter().map(|entry_point| draft.conflicted(entry_point)));
+        // It stays as it is where nothing contradicts.
+        if calm.len() == draft.entry_points.len() {
+            settled.push(draft);
+        } else if !calm.is_empty() {
+            draft.using.retain(|one| calm.contains(one));
+            draft.entry_points = calm.into();
+            settled.push(draft);
         }
-        draft.warn(
-            "router's TLSOptions configuration is conflicting with other routers on the same entrypoint and host, \
-             default TLS options will be used instead",
-        );
     }
+    *drafts = settled;
     true
 }
 
+/// Routers as the plan has them, those below before those above.
+fn finish_all(context: &Context<'_>, mut drafts: Vec<Draft>, previous: &All) -> Vec<Arc<Kept>> {
+    let layers = layers::arrange(&mut drafts);
+    let mut drafts: Vec<Option<Draft>> = drafts.into_iter().map(Some).collect();
+    let mut done: Vec<Option<Arc<Kept>>> = vec![None; drafts.len()];
+    for &place in &layers.order {
+        let below = layers.below(place).iter();
+        let below: Vec<Arc<Kept>> =
+            below.filter_map(|child| done.get(*child).cloned().flatten()).collect();
+        if let (Some(draft), Some(done)) =
+            (drafts.get_mut(place).and_then(Option::take), done.get_mut(place))
+        {
+            *done = Some(finish(context, draft, &below, previous));
+        }
+    }
+    done.into_iter().flatten().collect()
+}
+
 /// Middlewares and service of a draft; the router as the plan has it.
-fn finish(context: &Context<'_>, mut draft: Draft, previous: &All) -> Arc<Kept> {
+fn finish(
+    context: &Context<'_>,
+    mut draft: Draft,
+    below: &[Arc<Kept>],
+    previous: &All,
+) -> Arc<Kept> {
     context.objects.begin(&draft.name);
+    let layered = draft.is_layered();
     let idle = draft.status == Status::Disabled;
-    let parts = if idle { None } else { parts(context, &mut draft) };
+    // Traefik finds the priority of what it begins to build.
+    let priority = match if layered { !draft.errors.is_empty() } else { draft.using.is_empty() } {
+        true => draft.options.priority,
+        false => draft.options.effective_priority(),
+    };
+    let parts = if idle { None } else { parts(context, &mut draft, below, previous) };
     let interner = &context.interner;
-    let tls = draft.options.tls.as_ref().map(|tls| match &parts {
+    let tls = draft.options.tls.as_ref().filter(|_| !layered).map(|tls| match &parts {
         Some(_) => draft.tls_options.clone(),
         // What a disabled router asks for; one that is disabled for another reason counts with the default.
         None => interner.text(&Tls::qualify(&tls.options, &draft.provider)),
     });
-    let report =
-        RouterReport {
-            priority: draft.options.effective_priority(),
-            options: draft.options,
-            applied: Some(interner.applied(Applied {
+    let report = RouterReport {
+        priority,
+        options: draft.options,
+        applied: (!layered).then(|| {
+            interner.applied(Applied {
                 entry_points: draft.entry_points,
                 observability: draft.observed,
-            })),
-            status: draft.status,
-            using: interner.list(&draft.using),
-            errors: draft.errors,
-        };
+            })
+        }),
+        status: draft.status,
+        using: interner.list(&draft.using),
+        errors: draft.errors,
+    };
     let old = previous.get(&draft.name);
     if let Some(old) = old.filter(|old| *old.report == report && old.tls == tls) {
         let same = match (&old.parts, &parts) {
@@ -650,7 +757,11 @@ fn route(interner: &Interner, parts: &Parts, name: &Arc<str>, report: &RouterRep
         |choose: fn(&Observability) -> Option<bool>| observed.and_then(choose).unwrap_or(true);
     Route {
         name: name.clone(),
-        service: interner.text(&qualify(&report.options.service, provider)),
+        service: match &parts.below {
+            Some(_) => format!("{name}-muxer").into(),
+            None => interner.text(&qualify(&report.options.service, provider)),
+        },
+        leads_on: parts.below.is_some(),
         handler: if parts.middlewares.is_empty() {
             parts.service.clone()
         } else {
@@ -664,26 +775,69 @@ fn route(interner: &Interner, parts: &Parts, name: &Arc<str>, report: &RouterRep
     }
 }
 
-fn parts(context: &Context<'_>, draft: &mut Draft) -> Option<Parts> {
+fn parts(
+    context: &Context<'_>,
+    draft: &mut Draft,
+    below: &[Arc<Kept>],
+    previous: &All,
+) -> Option<Parts> {
     let provider = draft.provider.clone();
     let options = draft.options.clone();
     let names = options.middlewares.iter();
     // All are tried, so that what has been tried does not depend on what was wrong before.
     let chains: Vec<_> =
         names.map(|name| context.objects.chain(&qualify(name, &provider), &draft.name)).collect();
-    let service = match &options.service {
-        none if none.is_empty() => Err("the service is missing on the router".to_owned()),
-        name => context.objects.service(&qualify(name, &provider)),
-    };
     let chains: Result<Vec<Vec<Shared>>, String> = chains.into_iter().collect();
-    match (chains, service) {
-        (Ok(chains), Ok(service)) => {
-            let service: SharedHandler = service;
-            Some(Parts { middlewares: chains.into_iter().flatten().collect(), service })
+    let last = match &options.service {
+        _ if !below.is_empty() => {
+            let old = previous.get(&draft.name).and_then(|old| old.parts.as_ref()?.below.clone());
+            layer(&draft.name, below, old).map(|below| {
+                let handler: SharedHandler = below.clone();
+                (handler, Some(below))
+            })
+        }
+        none if none.is_empty() => {
+            Err("router must have either a service or child routers".to_owned())
+        }
+        name => context.objects.service(&qualify(name, &provider)).map(|service| {
+            let handler: SharedHandler = service;
+            (handler, None)
+        }),
+    };
+    match (last, chains) {
+        (Ok((service, below)), Ok(chains)) => {
+            Some(Parts { middlewares: chains.into_iter().flatten().collect(), service, below })
         }
         (Err(error), _) | (_, Err(error)) => {
             draft.disable(error);
             None
         }
     }
+}
+
+/// The routers below `name`: those without errors, as in Traefik.
+fn layer(
+    name: &Arc<str>,
+    below: &[Arc<Kept>],
+    old: Option<Arc<Below>>,
+) -> Result<Arc<Below>, String> {
+    let sound = below.iter().filter(|child| child.report.errors.is_empty());
+    let mut sound: Vec<&Arc<Kept>> = sound.filter(|child| child.entry.is_some()).collect();
+    if sound.is_empty() {
+        let skipped = below.len();
+        return Err(format!(
+            "building child routers muxer: no child routers could be added to muxer ({skipped} skipped)"
+        ));
+    }
+    let deepest = sound.iter().filter_map(|child| child.below()).map(Below::depth).max();
+    let depth = deepest.unwrap_or(0) + 1;
+    if depth >= LAYERS_MAX {
+        return Err(format!("routers may be nested {LAYERS_MAX} deep"));
+    }
+    sound.sort_by(|a, b| a.name.cmp(&b.name));
+    let entries: Vec<_> = sound.iter().filter_map(|child| child.entry.clone()).collect();
+    Ok(match old {
+        Some(old) if old.is_of(&entries) => old,
+        _ => Arc::new(Below::new(name.clone(), entries, depth)),
+    })
 }

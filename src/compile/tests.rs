@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::dynamic::Configuration;
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     let mut entry_points = BTreeMap::new();
     entry_points.insert("web".to_owned(), Model::default());
     let tls = Some(router::options::Tls::default());
@@ -34,11 +34,11 @@ fn source(configuration: &Value) -> Source {
         .with(entries.iter().map(|(key, value)| (key.as_str(), Some(value.as_slice()))))
 }
 
-fn sources(configuration: &Value) -> Sources {
+pub(super) fn sources(configuration: &Value) -> Sources {
     Sources::from([("file".into(), Arc::new(source(configuration)))])
 }
 
-fn compiled(configuration: &Value) -> Compiled {
+pub(super) fn compiled(configuration: &Value) -> Compiled {
     compile(&sources(configuration), &settings(), &Compiled::default())
 }
 
@@ -260,10 +260,19 @@ fn router_options() -> impl Strategy<Value = Value> {
         1 => Just(json!({"options": "one"})),
         1 => Just(json!({"options": "two"})),
     ];
-    let parents = prop_oneof![9 => Just(json!([])), 1 => Just(json!(["r0"]))];
+    let parents = prop_oneof![
+        6 => Just(json!([])),
+        2 => "r[0-4]".prop_map(|parent| json!([parent])),
+        1 => ("r[0-4]", "r[0-5]").prop_map(|(one, other)| json!([one, other])),
+    ];
     let middlewares = prop::collection::vec("m[0-3]", 0..3);
-    (rule, entry_points, "s[0-3]", middlewares, tls, parents, 0..3).prop_map(
+    let service = prop_oneof![3 => "s[0-3]", 1 => Just(String::new())];
+    (rule, entry_points, service, middlewares, tls, parents, 0..3).prop_map(
         |(rule, entry_points, service, middlewares, tls, parents, priority)| {
+            // Most of those below others are sound.
+            let below = parents != json!([]) && priority > 0;
+            let (entry_points, tls) =
+                if below { (json!([]), Value::Null) } else { (entry_points, tls) };
             let mut options = json!({"rule": rule, "entryPoints": entry_points, "service": service,
                 "middlewares": middlewares, "parentRefs": parents, "priority": priority});
             if !tls.is_null() {
@@ -309,7 +318,8 @@ fn seen(compiled: &Compiled) -> Vec<String> {
     let mut lines: Vec<String> = vec![format!("{} {}", compiled.digest, report.disabled())];
     for (name, one) in &report.routers {
         let options = serde_json::to_string(&one.in_force(name)).unwrap();
-        lines.push(format!("{name} {options} {:?} {:?} {:?}", one.status, one.using, one.errors));
+        let RouterReport { status, using, errors, priority, .. } = &**one;
+        lines.push(format!("{name} {options} {status:?} {using:?} {errors:?} {priority}"));
     }
     lines.extend(report.faulty.keys().map(|name| format!("faulty {name}")));
     for (name, one) in &report.services {

@@ -99,10 +99,11 @@ pub(crate) fn port_of(address: &str) -> Option<&str> {
 
 /// What an entry point adds to its routers.
 pub(crate) fn model(options: &entrypoint::Options) -> Model {
-    let observability = &options.observability;
+    let observability = options.observability.clone().unwrap_or_default();
     Model {
         udp: options.is_udp(),
         as_default: options.as_default,
+        written: options.observability.is_some() || options.http.encoded_characters.is_some(),
         middlewares: options.http.middlewares.clone(),
         tls: options.http.tls.clone(),
         observability: router::options::Observability {

@@ -113,13 +113,14 @@ impl Entry {
                 "http2.maxEncoderHeaderTableSize cannot be changed: the client's limit is kept to"
             );
         }
+        let observability = options.observability.as_ref();
         Ok(Self {
             name: name.into(),
             plan: shared.plan.clone(),
             observer: shared.observer.clone(),
             observed: Observed {
-                access_logs: options.observability.access_logs,
-                metrics: options.observability.metrics,
+                access_logs: observability.is_none_or(|one| one.access_logs),
+                metrics: observability.is_none_or(|one| one.metrics),
             },
             pipeline: Pipeline::new(options),
             proxy_protocol: policy.map_err(network("proxyProtocol.trustedIPs"))?,

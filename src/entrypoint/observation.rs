@@ -95,10 +95,7 @@ impl Observation {
     /// The router that takes the request.
     pub(super) fn routed(&mut self, route: &Route) {
         let Some(inner) = &mut self.0 else { return };
-        let mut record = inner.exchange.record();
-        record.router = Some(route.name.clone());
-        record.service = Some(route.service.clone());
-        drop(record);
+        inner.exchange.record().enter(&route.name, &route.service, route.leads_on);
         inner.observed = route.observed;
         inner.internal = route.internal;
     }
@@ -137,8 +134,10 @@ impl Drop for Inner {
         self.observer.finished(&Summary {
             entry_point: &connection.entry_point,
             client: connection.remote,
+            above: &record.above,
             router: record.router.as_ref(),
             service: record.service.as_ref(),
+            muxer: record.muxer.as_ref(),
             server_url: record.server_url.as_ref(),
             server_address: record.server_address.as_ref(),
             username: record.username.as_deref(),

@@ -40,8 +40,9 @@ pub(crate) struct Options {
     pub(crate) http3: Option<Http3>,
     /// UDP sessions; used by `/udp` addresses only.
     pub(crate) udp: Udp,
-    /// What is observed of requests, unless a router says otherwise.
-    pub(crate) observability: Observability,
+    /// What is observed of requests, unless a router says otherwise. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) observability: Option<Observability>,
 }
 
 impl Options {
@@ -394,9 +395,6 @@ mod tests {
                     "maxEncoderHeaderTableSize": 4096,
                 },
                 "udp": { "timeout": "3s" },
-                "observability": {
-                    "accessLogs": true, "metrics": true, "tracing": true, "traceVerbosity": "minimal",
-                },
             })
         );
     }

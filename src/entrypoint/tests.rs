@@ -74,6 +74,7 @@ fn serving(options: &str) -> Fixture {
     let route = Arc::new(Route {
         name: "all@test".into(),
         service: "echo@test".into(),
+        leads_on: false,
         handler,
         observed,
         internal: false,

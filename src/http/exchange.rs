@@ -21,10 +21,14 @@ pub(crate) struct Exchange {
 /// What is learned on the way. Names are Traefik's access-log fields.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    /// `RouterName`
+    /// Routers passed before `router`, and what stands for a service of theirs in metrics.
+    pub(crate) above: Vec<(Arc<str>, Arc<str>)>,
+    /// `RouterName`: the innermost.
     pub(crate) router: Option<Arc<str>>,
     /// `ServiceName`
     pub(crate) service: Option<Arc<str>>,
+    /// What stands for the service in metrics of a router that leads on to others, as long as none has taken over.
+    pub(crate) muxer: Option<Arc<str>>,
     /// `ServiceURL`: the server that was tried last, as in the configuration.
     pub(crate) server_url: Option<Arc<str>>,
     /// `ServiceAddr`: its host and port.
@@ -37,6 +41,29 @@ pub(crate) struct Record {
     pub(crate) origin_status: u16,
     /// `OriginDuration`: from the hand-over to the service until the head of its response.
     pub(crate) origin_duration: std::time::Duration,
+}
+
+impl Record {
+    /// A router takes the request: to `service`, or on to other routers.
+    pub(crate) fn enter(&mut self, router: &Arc<str>, service: &Arc<str>, leads_on: bool) {
+        self.router = Some(router.clone());
+        self.service = (!leads_on).then(|| service.clone());
+        self.muxer = leads_on.then(|| service.clone());
+    }
+
+    /// The request goes on from `parent` to a router below it. A retry does so several times.
+    pub(crate) fn descend(
+        &mut self,
+        parent: &Arc<str>,
+        (router, service, leads_on): (&Arc<str>, &Arc<str>, bool),
+    ) {
+        if let Some(before) = self.above.iter().position(|(router, _)| router == parent) {
+            self.above.truncate(before + 1);
+        } else if let (Some(router), Some(muxer)) = (self.router.take(), self.muxer.take()) {
+            self.above.push((router, muxer));
+        }
+        self.enter(router, service, leads_on);
+    }
 }
 
 impl Exchange {

@@ -10,6 +10,7 @@ mod protocol;
 #[cfg(test)]
 mod testing;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,10 +44,14 @@ pub(crate) struct Summary<'a> {
     pub(crate) entry_point: &'a Arc<str>,
     /// `host:port` of the client, by the PROXY protocol where that is trusted.
     pub(crate) client: std::net::SocketAddr,
+    /// Routers that were passed before `router`, outermost first, and what stands for a service of theirs.
+    pub(crate) above: &'a [(Arc<str>, Arc<str>)],
     /// `name@provider`; `None` where no router has taken the request.
     pub(crate) router: Option<&'a Arc<str>>,
     /// `name@provider`
     pub(crate) service: Option<&'a Arc<str>>,
+    /// What stands for a service where `router` leads on to others and none of these has taken the request.
+    pub(crate) muxer: Option<&'a Arc<str>>,
     /// The server that was tried last, as configured.
     pub(crate) server_url: Option<&'a Arc<str>>,
     /// Its host and port.
@@ -90,6 +95,18 @@ pub(crate) struct Summary<'a> {
     pub(crate) metrics: bool,
     /// The router is an internal one such as `ping@internal`.
     pub(crate) internal: bool,
+}
+
+impl Summary<'_> {
+    /// `RouterName`: all that were passed.
+    pub(crate) fn router_name(&self) -> Option<Cow<'_, str>> {
+        let router = self.router?;
+        if self.above.is_empty() {
+            return Some(Cow::Borrowed(router));
+        }
+        let above = self.above.iter().map(|(router, _)| &**router);
+        Some(Cow::Owned(above.chain([&**router]).collect::<Vec<_>>().join(" -> ")))
+    }
 }
 
 /// What a summary tells of TLS.

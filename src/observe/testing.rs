@@ -12,6 +12,7 @@ use super::{Protocol, Summary, Tls};
 pub(super) struct Sample {
     pub(super) entry_point: Arc<str>,
     pub(super) client: SocketAddr,
+    pub(super) above: Vec<(Arc<str>, Arc<str>)>,
     pub(super) router: Option<Arc<str>>,
     pub(super) service: Option<Arc<str>>,
     pub(super) server_url: Option<Arc<str>>,
@@ -35,6 +36,7 @@ impl Default for Sample {
         Self {
             entry_point: "web".into(),
             client: "192.0.2.7:4711".parse().unwrap(),
+            above: Vec::new(),
             router: Some("web@file".into()),
             service: Some("app@file".into()),
             server_url: Some("http://10.0.0.1:80".into()),
@@ -63,6 +65,8 @@ impl Sample {
         look(&Summary {
             entry_point: &self.entry_point,
             client: self.client,
+            above: &self.above,
+            muxer: None,
             router: self.router.as_ref(),
             service: self.service.as_ref(),
             server_url: self.server_url.as_ref(),

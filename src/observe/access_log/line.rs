@@ -55,7 +55,7 @@ impl Line<'_> {
         out.push(b' ');
         self.number(out, Field::RequestCount, self.count);
         out.push(b' ');
-        self.quoted(out, Field::RouterName, self.summary.router.map(AsRef::as_ref));
+        self.quoted(out, Field::RouterName, self.summary.router_name().as_deref());
         out.push(b' ');
         self.quoted(out, Field::ServiceUrl, self.summary.server_url.map(AsRef::as_ref));
         let kept = self.fields.keeps(Field::Duration);
@@ -209,7 +209,7 @@ impl Line<'_> {
                 object.text(name, if summary.tls.is_some() { "https" } else { "http" });
             }
             Field::RetryAttempts => object.number(name, summary.retry_attempts),
-            Field::RouterName => object.text_of(name, summary.router),
+            Field::RouterName => object.text_of(name, summary.router_name()),
             Field::ServiceAddr => object.text_of(name, summary.server_address),
             Field::ServiceName => object.text_of(name, summary.service),
             Field::ServiceUrl => object.text_of(name, summary.server_url),

@@ -91,6 +91,7 @@ impl Counts {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     entry_point: usize,
+    above: Vec<usize>,
     router: usize,
     service: usize,
     cipher: usize,
@@ -101,8 +102,12 @@ struct Key {
 #[derive(Debug)]
 pub(super) struct Cell {
     entry_point: Arc<str>,
+    /// Routers before that one, with what stands for their service.
+    above: Vec<(Arc<str>, Arc<str>)>,
     router: Option<Arc<str>>,
     service: Option<Arc<str>>,
+    /// Stands for the service of a router that leads on to others.
+    muxer: Option<Arc<str>>,
     /// The service has been reached.
     reached: bool,
     tls: Option<(&'static str, &'static str)>,
@@ -133,8 +138,9 @@ impl Core {
         let address = |name: Option<&Arc<str>>| name.map_or(0, |name| name.as_ptr() as usize);
         let key = Key {
             entry_point: address(Some(summary.entry_point)),
+            above: summary.above.iter().map(|(router, _)| address(Some(router))).collect(),
             router: address(summary.router),
-            service: address(summary.service),
+            service: address(summary.service.or(summary.muxer)),
             cipher: summary
                 .tls
                 .as_ref()
@@ -150,8 +156,10 @@ impl Core {
         };
         let cell = self.cells.entry(key).or_insert_with(|| Cell {
             entry_point: summary.entry_point.clone(),
+            above: summary.above.to_vec(),
             router: summary.router.cloned(),
             service: summary.service.cloned(),
+            muxer: summary.muxer.cloned(),
             reached,
             tls: summary.tls.as_ref().map(|tls| (tls.version, tls.cipher)),
             call,
@@ -231,9 +239,12 @@ impl Totals {
             scopes.push(Scope::EntryPoint(cell.entry_point.clone()));
         }
         if wanted.routers
-            && let (Some(router), Some(service)) = (&cell.router, &cell.service)
+            && let (Some(router), Some(service)) =
+                (&cell.router, cell.service.as_ref().or(cell.muxer.as_ref()))
         {
-            scopes.push(Scope::Router { router: router.clone(), service: service.clone() });
+            for (router, service) in cell.above.iter().chain([&(router.clone(), service.clone())]) {
+                scopes.push(Scope::Router { router: router.clone(), service: service.clone() });
+            }
         }
         if wanted.services
             && cell.reached
