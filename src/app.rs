@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::api::calls::{self, Calls};
 use crate::api::ping::{Draining, Ping, Readiness};
-use crate::api::{Api, Facts};
+use crate::api::{Api, Facts, support};
 use crate::compile::Settings;
 use crate::config::startup::{self, Loaded, Startup};
 use crate::control::follow::{self, Follower};
@@ -255,7 +255,11 @@ pub(crate) fn settings(
             .as_ref()
             .map_or(Syntax::V3, |core| Syntax::of(&core.default_rule_syntax, Syntax::V3)),
         written_syntax: startup.core.as_ref().map(|core| core.default_rule_syntax.clone()),
-        internal: Arc::new(internal::source(&wanted, &startup.entry_points)),
+        internal: {
+            let services =
+                internal_services.keys().filter_map(|name| name.strip_suffix("@internal"));
+            Arc::new(internal::source(&wanted, services, &startup.entry_points))
+        },
         internal_services,
         default_transport: Transport::build(&default_transport)
             .context("serversTransport of the startup configuration")?,
@@ -369,6 +373,7 @@ fn internal_services(
                     (name.clone(), serde_json::to_value(options).unwrap_or_default())
                 })
                 .collect(),
+            anonymous: support::anonymous(&serde_json::to_value(startup).unwrap_or_default()),
             features: json!({
                 "tracing": "",
                 "metrics": if startup.metrics.as_ref().is_some_and(|all| all.prometheus.is_some()) {

@@ -36,9 +36,11 @@ impl Query {
 
     fn number(&self, name: &str, default: usize) -> Result<usize, String> {
         let Some(text) = self.get(name) else { return Ok(default) };
-        match text.parse::<usize>() {
+        // What is no number counts as 0.
+        let number = text.parse::<i64>().unwrap_or(0);
+        match usize::try_from(number) {
             Ok(number) if number > 0 => Ok(number),
-            _ => Err(format!("invalid request: {name}: {text}")),
+            _ => Err(format!("invalid request: {name}: {number}")),
         }
     }
 }
@@ -57,10 +59,9 @@ fn length(element: &Value, field: &str) -> usize {
 
 /// One page of `all`; `X-Next-Page` is 1 on the last one.
 pub(super) fn page(all: Vec<Value>, query: &Query) -> Response {
-    let numbers = query.number("page", 1).and_then(|page| {
-        let size = query.number("per_page", 100)?;
-        Ok((page, size))
-    });
+    let numbers = query
+        .number("per_page", 100)
+        .and_then(|size| query.number("page", 1).map(|page| (page, size)));
     let (page, size) = match numbers {
         Ok(numbers) => numbers,
         Err(message) => return bad(&message),
@@ -137,9 +138,14 @@ pub(super) fn certificates(mut all: Vec<Value>, query: &Query) -> Response {
         let search = search.to_lowercase();
         all.retain(|one| {
             let mut names = one["sans"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            [text(one, "commonName"), text(one, "issuerCN"), text(one, "issuerOrg")]
-                .iter()
-                .any(|name| name.to_lowercase().contains(&search))
+            [
+                text(one, "name"),
+                text(one, "commonName"),
+                text(one, "issuerCN"),
+                text(one, "issuerOrg"),
+            ]
+            .iter()
+            .any(|name| name.to_lowercase().contains(&search))
                 || names.any(|name| name.to_lowercase().contains(&search))
         });
     }
@@ -160,3 +166,6 @@ pub(super) fn certificates(mut all: Vec<Value>, query: &Query) -> Response {
     }
     page(all, query)
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ mod overview;
 pub(crate) mod ping;
 mod problem;
 mod route;
+pub(crate) mod support;
 mod tokens;
 mod watch;
 mod write;
@@ -27,6 +28,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::compile::Report;
 use crate::control::follow::{InForce, View};
 use crate::http::{Body, Handler, ProxyError, Request, Response};
 
@@ -36,6 +38,8 @@ pub(crate) struct Facts {
     pub(crate) base_path: String,
     /// Entry points: name to options as JSON.
     pub(crate) entry_points: Vec<(String, Value)>,
+    /// The whole, anonymised.
+    pub(crate) anonymous: Value,
     /// `features` of the overview.
     pub(crate) features: Value,
     /// `providers` of the overview.
@@ -64,21 +68,26 @@ impl Api {
 impl Handler for Api {
     async fn handle(&self, request: Request) -> Result<Response, ProxyError> {
         let path = request.uri().path();
-        let Some(inside) = path.strip_prefix(self.facts.base_path.as_str()) else {
+        let inside = path.strip_prefix(self.facts.base_path.as_str());
+        let Some(inside) = inside.and_then(|inside| inside.strip_prefix('/')) else {
             return Err(ProxyError::NotFound);
         };
-        let segments: Vec<&str> = inside.trim_start_matches('/').split('/').collect();
+        let segments: Vec<&str> = inside.split('/').collect();
         if let Some(more) = &self.more
             && is_ours(&segments)
         {
             return more.handle(request).await;
         }
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            return Ok(crate::http::plain_text(StatusCode::METHOD_NOT_ALLOWED, ""));
-        }
         let query = list::Query::parse(request.uri().query().unwrap_or_default());
         let now = self.view.load();
-        self.read(&segments, &query, &now)
+        let answer = self.read(&segments, &query, &now)?;
+        // Of the paths that there are, only GET is routed.
+        if request.method() != Method::GET {
+            let mut refusal = Response::new(Body::Empty);
+            *refusal.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            return Ok(refusal);
+        }
+        Ok(answer)
     }
 }
 
@@ -100,6 +109,7 @@ impl Api {
         let report = &now.compiled.report;
         match segments {
             ["api", "version"] => Ok(answer(StatusCode::OK, &self.version())),
+            ["api", "support-dump"] => Ok(self.dump(report)),
             ["api", "rawdata"] => Ok(answer(StatusCode::OK, &elements::rawdata(report))),
             ["api", "overview"] => Ok(answer(StatusCode::OK, &overview::of(now, &self.facts))),
             ["api", "entrypoints"] => {
@@ -108,7 +118,10 @@ impl Api {
                 Ok(list::page(all.collect(), query))
             }
             ["api", "entrypoints", id] => {
-                let id = decoded(id)?;
+                let id = match decoded(id, "entryPointID") {
+                    Ok(id) => id,
+                    Err(refusal) => return Ok(refusal),
+                };
                 let found = self.facts.entry_points.iter().find(|(name, _)| *name == id);
                 Ok(match found {
                     Some((name, options)) => answer(StatusCode::OK, &named(options, name)),
@@ -140,16 +153,35 @@ impl Api {
                 kind @ ("routers" | "services" | "middlewares"),
                 id,
             ] => {
-                let id = decoded(id)?;
+                let what = kind.trim_end_matches('s');
+                let id = match decoded(id, &format!("{what}ID")) {
+                    Ok(id) => id,
+                    Err(refusal) => return Ok(refusal),
+                };
                 let Some(all) = elements::all(report, protocol, kind) else {
                     return Err(ProxyError::NotFound);
                 };
                 let found = all.into_iter().find(|one| one["name"].as_str() == Some(&id));
-                let what = kind.trim_end_matches('s');
                 Ok(found.map_or_else(|| missing(what, &id), |one| answer(StatusCode::OK, &one)))
             }
             _ => Err(ProxyError::NotFound),
         }
+    }
+
+    fn dump(&self, report: &Report) -> Response {
+        let version = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "codename": "pontoon",
+            "startDate": self.facts.started,
+        });
+        let bytes = |value: &Value| serde_json::to_vec(value).unwrap_or_default();
+        let runtime = support::anonymous(&elements::rawdata(report));
+        let files = [
+            ("version.json", bytes(&version)),
+            ("static-config.json", bytes(&self.facts.anonymous)),
+            ("runtime-config.json", bytes(&runtime)),
+        ];
+        support::dump(&files, crate::clock::now().as_secs())
     }
 
     fn version(&self) -> Value {
@@ -178,11 +210,22 @@ fn named(options: &Value, name: &str) -> Value {
     element
 }
 
-fn decoded(segment: &str) -> Result<String, ProxyError> {
-    percent_decode_str(segment)
-        .decode_utf8()
-        .map(std::borrow::Cow::into_owned)
-        .map_err(|_error| ProxyError::BadRequest("the name in the path is not UTF-8"))
+/// The name in a segment of the path, or 400 in Traefik's words: `parameter` is its name for the segment.
+fn decoded(segment: &str, parameter: &str) -> Result<String, Response> {
+    let refusal = |reason: &str| {
+        let message = format!("unable to decode {parameter} {segment:?}: {reason}");
+        Err(answer(StatusCode::BAD_REQUEST, &json!({ "message": message })))
+    };
+    for rest in segment.split('%').skip(1) {
+        let digits: String = rest.chars().take(2).collect();
+        if digits.len() != 2 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return refusal(&format!("invalid URL escape \"%{digits}\""));
+        }
+    }
+    match percent_decode_str(segment).decode_utf8() {
+        Ok(name) => Ok(name.into_owned()),
+        Err(_not_utf8) => refusal("the name is not UTF-8"),
+    }
 }
 
 /// A JSON answer.

@@ -460,7 +460,7 @@ fn draft(
     }
     if !rest.is_empty() || drafts.is_empty() {
         let model = rest.first().and_then(|first| settings.entry_points.get(first));
-        drafts.push(new(None, &rest, model));
+        drafts.insert(0, new(None, &rest, model));
     }
     drafts
 }
@@ -607,7 +607,8 @@ fn conflicting<'a>(
             }
         }
     };
-    for draft in drafts.iter().filter(|draft| draft.options.tls.is_some()) {
+    let asking = |draft: &&Draft| draft.options.tls.is_some() && !draft.is_layered();
+    for draft in drafts.iter().filter(asking) {
         ask(&draft.using, draft.rule.as_ref(), &draft.tls_options);
     }
     for router in staying {
@@ -631,8 +632,8 @@ fn settle(drafts: &mut Vec<Draft>) -> bool {
     let mut settled = Vec::with_capacity(drafts.len());
     for mut draft in std::mem::take(drafts) {
         let hosts = match (&draft.rule, &draft.options.tls) {
-            (Some(rule), Some(_)) => rule.hosts(),
-            (None, _) | (_, None) => Vec::new(),
+            (Some(rule), Some(_)) if !draft.is_layered() => rule.hosts(),
+            (Some(_), Some(_)) | (None, _) | (_, None) => Vec::new(),
         };
         let clashes = |entry_point: &String| {
             hosts.iter().any(|host| conflicts.contains(&(entry_point.clone(), host.clone())))
@@ -682,10 +683,8 @@ fn finish(
     let layered = draft.is_layered();
     let idle = draft.status == Status::Disabled;
     // Traefik finds the priority of what it begins to build.
-    let priority = match if layered { !draft.errors.is_empty() } else { draft.using.is_empty() } {
-        true => draft.options.priority,
-        false => draft.options.effective_priority(),
-    };
+    let begun = if layered { draft.errors.is_empty() } else { !draft.using.is_empty() };
+    let priority = if begun { draft.options.effective_priority() } else { draft.options.priority };
     let parts = if idle { None } else { parts(context, &mut draft, below, previous) };
     let interner = &context.interner;
     let tls = draft.options.tls.as_ref().filter(|_| !layered).map(|tls| match &parts {

@@ -27,14 +27,14 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-fn source(configuration: &Value) -> Source {
+pub(super) fn source(configuration: &Value) -> Source {
     let configuration: Configuration = serde_json::from_value(configuration.clone()).unwrap();
     let entries = configuration.entries();
     Source::default()
         .with(entries.iter().map(|(key, value)| (key.as_str(), Some(value.as_slice()))))
 }
 
-pub(super) fn sources(configuration: &Value) -> Sources {
+fn sources(configuration: &Value) -> Sources {
     Sources::from([("file".into(), Arc::new(source(configuration)))])
 }
 

@@ -1,5 +1,7 @@
 //! The whole of the configuration: fixtures, schemas, entries.
 
+mod compatibility;
+
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;

@@ -24,16 +24,14 @@ pub(crate) struct Wanted {
     pub(crate) prometheus: Option<String>,
 }
 
-/// Names of internal services; each needs a handler under `NAME@internal`.
-const SERVICES: [&str; 5] = ["api", "noop", "ping", "prometheus", "ready"];
-
-/// Makes the objects.
-pub(crate) fn source(
+/// Makes the objects. `services` are the names of what is there.
+pub(crate) fn source<'a>(
     wanted: &Wanted,
+    services: impl Iterator<Item = &'a str>,
     entry_points: &BTreeMap<String, entrypoint::Options>,
 ) -> Source {
     let mut source = Source::default();
-    for name in SERVICES {
+    for name in services {
         source.services.insert(name.into(), Arc::new(service::Options::default()));
     }
     let mut add = |name: &str, entry_point: &str, path: &str, priority: i64| {
@@ -71,13 +69,14 @@ fn redirection(
 ) {
     let redirections = options.http.redirections.as_ref();
     let Some(to) = redirections.and_then(|all| all.entry_point.as_ref()) else { return };
-    let (target, port) = if let Some(port) = to.to.strip_prefix(':') {
-        (port, port)
-    } else {
-        let address = all.get(&to.to).map(|target| target.address.as_str());
-        (to.to.as_str(), address.and_then(port_of).unwrap_or_default())
+    let port = match to.to.strip_prefix(':') {
+        Some(port) => Some(port).filter(|port| port.parse::<u16>().is_ok()),
+        None => all.get(&to.to).and_then(|target| port_of(&target.address)),
     };
-    let object = format!("redirect-{name}-to-{target}");
+    // Said at start.
+    let Some(port) = port else { return };
+    let redirection = normalized(&format!("{name}-to-{}", to.to));
+    let object = format!("redirect-{redirection}");
     let redirect = middleware::Options::redirect(to.scheme.clone(), port.to_owned(), to.permanent);
     source.middlewares.insert(object.as_str().into(), Arc::new(redirect));
     let router = router::Options {
@@ -88,7 +87,13 @@ fn redirection(
         priority: to.priority,
         ..router::Options::default()
     };
-    source.routers.insert(format!("{name}-to-{target}").into(), Arc::new(router));
+    source.routers.insert(redirection.into(), Arc::new(router));
+}
+
+/// Letters and digits, with one `-` where there is something else between them.
+fn normalized(name: &str) -> String {
+    let parts = name.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join("-")
 }
 
 /// The port of `[host]:port[/protocol]`.
@@ -115,5 +120,59 @@ pub(crate) fn model(options: &entrypoint::Options) -> Model {
                 TraceVerbosity::Detailed => "detailed".to_owned(),
             },
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(text: &str) -> Source {
+        let entry_points = serde_json::from_str(text).unwrap();
+        source(&Wanted::default(), ["noop"].into_iter(), &entry_points)
+    }
+
+    /// providers.md §1, internal elements: `<ep>-to-<target>`.
+    #[test]
+    fn redirections_have_traefiks_names_and_priority() {
+        let made = made(
+            r#"{"web": {"address": ":80", "http": {"redirections": {"entryPoint": {"to": "web_secure"}}}},
+                "web_secure": {"address": ":8443/tcp", "http": {"redirections": {"entryPoint":
+                    {"to": ":443", "scheme": "wss", "permanent": false, "priority": 7}}}}}"#,
+        );
+        let router = &made.routers.get("web-to-web-secure").unwrap();
+        assert_eq!(
+            serde_json::to_value(&***router).unwrap(),
+            serde_json::json!({
+                "entryPoints": ["web"], "rule": "HostRegexp(`^.+$`)", "service": "noop@internal",
+                "middlewares": ["redirect-web-to-web-secure"], "priority": 9_223_372_036_854_775_806_i64,
+            })
+        );
+        let redirect = made.middlewares.get("redirect-web-to-web-secure").unwrap();
+        assert_eq!(
+            serde_json::to_value(&**redirect).unwrap(),
+            serde_json::json!({"redirectScheme": {"scheme": "https", "port": "8443", "permanent": true}})
+        );
+        assert_eq!(made.routers.get("web-secure-to-443").unwrap().priority, 7);
+        let redirect = made.middlewares.get("redirect-web-secure-to-443").unwrap();
+        assert_eq!(
+            serde_json::to_value(&**redirect).unwrap(),
+            serde_json::json!({"redirectScheme": {"scheme": "wss", "port": "443"}})
+        );
+    }
+
+    /// static.md §3, `observability`, `http.encodedCharacters`: written ones make a model, defaults do not.
+    #[test]
+    fn an_entry_point_passes_on_what_is_written() {
+        let model = |text: &str| model(&serde_json::from_str(text).unwrap());
+        assert!(!model(r#"{"address": ":80"}"#).written);
+        assert!(model(r#"{"http": {"encodedCharacters": {}}}"#).written);
+        let observed =
+            model(r#"{"observability": {"metrics": false, "traceVerbosity": "detailed"}}"#);
+        assert!(observed.written);
+        assert_eq!(
+            serde_json::to_value(observed.observability).unwrap(),
+            serde_json::json!({"accessLogs": true, "metrics": false, "tracing": true, "traceVerbosity": "detailed"})
+        );
     }
 }

@@ -12,11 +12,13 @@
     reason = "tests may fail, spawn and be large"
 )]
 
+mod api;
 mod check;
 mod cluster;
 mod demo;
 mod fixtures;
 mod hostile;
+mod layers;
 mod middlewares_auth;
 mod middlewares_content;
 mod ready;

@@ -68,6 +68,24 @@ fn find<'a>(root: &'a Node, path: &str) -> Option<&'a Node> {
     path.split('.').try_fold(root, |node, key| node.get(key))
 }
 
+/// Sentences about what has no effect as it is written, and stops nothing else.
+pub(super) fn vain(startup: &Startup) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for (name, entry_point) in &startup.entry_points {
+        let redirections = entry_point.http.redirections.as_ref();
+        let Some(to) = redirections.and_then(|all| all.entry_point.as_ref()) else { continue };
+        let port = to.to.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+        if !port && !startup.entry_points.contains_key(&to.to) {
+            sentences.push(format!(
+                "entryPoints.{name}.http.redirections.entryPoint: 'to' entry point field references a non-existing \
+                 entry point: {}",
+                to.to
+            ));
+        }
+    }
+    sentences
+}
+
 /// Sentences about values that cannot work, alone or together.
 pub(super) fn refused(startup: &Startup) -> Vec<String> {
     let mut problems = Vec::new();

@@ -112,7 +112,9 @@ fn finish(document: &Document, root: Root, origin: Origin) -> Result<Loaded, Loa
         return Err(LoadError::Refused(problems));
     }
     startup.complete();
-    Ok(Loaded { startup, origin, warnings: check::deprecated(document) })
+    let mut warnings = check::deprecated(document);
+    warnings.extend(check::vain(&startup));
+    Ok(Loaded { startup, origin, warnings })
 }
 
 fn has_keys(document: &Document) -> bool {

@@ -5,7 +5,7 @@
 mod check;
 mod cluster;
 mod load;
-mod not_built;
+pub(crate) mod not_built;
 mod options;
 mod providers;
 

@@ -1,13 +1,14 @@
 //! Options that decode and have no effect yet: said once at start, never ignored in silence.
 
 use super::{Experimental, Startup};
+use crate::entrypoint;
 use crate::observe::options::{Log, Metrics};
 
 /// A key, and whether it is set.
-type Entry = (&'static str, fn(&Startup) -> bool);
+type Entry<T = Startup> = (&'static str, fn(&T) -> bool);
 
 /// Keys that are not built yet. A part that is built takes its line out of here.
-const NOT_BUILT: [Entry; 41] = [
+const NOT_BUILT: &[Entry] = &[
     ("global.sendAnonymousUsage", |s| s.global.send_anonymous_usage),
     ("hostResolver", |s| s.host_resolver.is_some()),
     ("spiffe", |s| s.spiffe.is_some()),
@@ -48,6 +49,7 @@ const NOT_BUILT: [Entry; 41] = [
     ("metrics.influxDB2", |s| metrics(s, |metrics| metrics.influx_db2.is_some())),
     ("metrics.otlp", |s| metrics(s, |metrics| metrics.otlp.is_some())),
     ("tracing", |s| s.tracing.is_some()),
+    ("api.dashboard", |s| s.api.as_ref().is_some_and(|api| api.dashboard)),
     ("api.debug", |s| s.api.as_ref().is_some_and(|api| api.debug)),
     ("experimental.plugins", |s| experimental(s, |e| !e.plugins.is_empty())),
     ("experimental.localPlugins", |s| experimental(s, |e| !e.local_plugins.is_empty())),
@@ -55,17 +57,26 @@ const NOT_BUILT: [Entry; 41] = [
     ("cluster.join", |s| s.cluster.as_ref().is_some_and(|cluster| !cluster.join.is_empty())),
 ];
 
+/// The same, below `entryPoints.NAME`.
+const OF_ENTRY_POINTS: &[Entry<entrypoint::Options>] = &[
+    ("allowACMEByPass", |options| options.allow_acme_by_pass),
+    ("http3", |options| options.http3.is_some()),
+];
+
+/// All of them, with `NAME` for names.
+#[cfg(test)]
+pub(crate) fn all() -> Vec<String> {
+    let of_entry_points = OF_ENTRY_POINTS.iter().map(|(key, _)| format!("entryPoints.NAME.{key}"));
+    NOT_BUILT.iter().map(|(key, _)| (*key).to_owned()).chain(of_entry_points).collect()
+}
+
 /// The keys that are set and not built yet.
 pub(crate) fn not_built(startup: &Startup) -> Vec<String> {
     let set = NOT_BUILT.iter().filter(|(_, is_set)| is_set(startup));
     let mut keys: Vec<String> = set.map(|(key, _)| (*key).to_owned()).collect();
     for (name, entry_point) in &startup.entry_points {
-        if entry_point.allow_acme_by_pass {
-            keys.push(format!("entryPoints.{name}.allowACMEByPass"));
-        }
-        if entry_point.http3.is_some() {
-            keys.push(format!("entryPoints.{name}.http3"));
-        }
+        let set = OF_ENTRY_POINTS.iter().filter(|(_, is_set)| is_set(entry_point));
+        keys.extend(set.map(|(key, _)| format!("entryPoints.{name}.{key}")));
     }
     keys
 }

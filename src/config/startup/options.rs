@@ -214,7 +214,7 @@ pub(crate) struct Api {
     /// Answers on the entry point `traefik` without authentication. Default: false.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) insecure: bool,
-    /// The dashboard. Default: true.
+    /// The dashboard. Default: true; false keeps it from being reported as missing.
     pub(crate) dashboard: bool,
     /// Debugging endpoints. Default: false.
     #[serde(skip_serializing_if = "is_default")]

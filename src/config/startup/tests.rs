@@ -255,6 +255,34 @@ fn what_is_not_built_is_listed_by_key() {
     assert_eq!(not_built(&yaml("").unwrap().startup), [""; 0]);
 }
 
+/// static.md §10, `api.dashboard`.
+#[test]
+fn the_dashboard_is_named_unless_it_is_turned_off() {
+    let keys = |text: &str| not_built(&yaml(text).unwrap().startup);
+    assert_eq!(keys("api: {}"), ["api.dashboard"]);
+    assert_eq!(keys("api: {dashboard: false, debug: true}"), ["api.debug"]);
+}
+
+/// static.md §3, `http.redirections.entryPoint.to`.
+#[test]
+fn a_redirection_to_nowhere_is_named() {
+    let warnings = |to: &str| {
+        let redirections = format!("{{redirections: {{entryPoint: {{to: '{to}'}}}}}}");
+        let text = format!("entryPoints: {{web: {{address: ':80', http: {redirections}}}}}");
+        yaml(&text).unwrap().warnings
+    };
+    assert_eq!((warnings(":443"), warnings("web")), (Vec::new(), Vec::new()));
+    for unknown in ["websecure", ":x", "443"] {
+        assert_eq!(
+            warnings(unknown),
+            [format!(
+                "entryPoints.web.http.redirections.entryPoint: 'to' entry point field references a non-existing \
+                 entry point: {unknown}"
+            )]
+        );
+    }
+}
+
 #[test]
 fn old_addresses_of_lets_encrypt_are_replaced() {
     let text = "certificatesResolvers: {a: {acme: {caServer: 'https://acme-v01.api.letsencrypt.org/directory'}}}";
