@@ -20,6 +20,7 @@ mod tokens;
 mod watch;
 mod write;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -118,10 +119,7 @@ impl Api {
                 Ok(list::page(all.collect(), query))
             }
             ["api", "entrypoints", id] => {
-                let id = match decoded(id, "entryPointID") {
-                    Ok(id) => id,
-                    Err(refusal) => return Ok(refusal),
-                };
+                let id = decoded(id);
                 let found = self.facts.entry_points.iter().find(|(name, _)| *name == id);
                 Ok(match found {
                     Some((name, options)) => answer(StatusCode::OK, &named(options, name)),
@@ -154,14 +152,11 @@ impl Api {
                 id,
             ] => {
                 let what = kind.trim_end_matches('s');
-                let id = match decoded(id, &format!("{what}ID")) {
-                    Ok(id) => id,
-                    Err(refusal) => return Ok(refusal),
-                };
+                let id = decoded(id);
                 let Some(all) = elements::all(report, protocol, kind) else {
                     return Err(ProxyError::NotFound);
                 };
-                let found = all.into_iter().find(|one| one["name"].as_str() == Some(&id));
+                let found = all.into_iter().find(|one| one["name"].as_str() == Some(&*id));
                 Ok(found.map_or_else(|| missing(what, &id), |one| answer(StatusCode::OK, &one)))
             }
             _ => Err(ProxyError::NotFound),
@@ -210,22 +205,10 @@ fn named(options: &Value, name: &str) -> Value {
     element
 }
 
-/// The name in a segment of the path, or 400 in Traefik's words: `parameter` is its name for the segment.
-fn decoded(segment: &str, parameter: &str) -> Result<String, Response> {
-    let refusal = |reason: &str| {
-        let message = format!("unable to decode {parameter} {segment:?}: {reason}");
-        Err(answer(StatusCode::BAD_REQUEST, &json!({ "message": message })))
-    };
-    for rest in segment.split('%').skip(1) {
-        let digits: String = rest.chars().take(2).collect();
-        if digits.len() != 2 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return refusal(&format!("invalid URL escape \"%{digits}\""));
-        }
-    }
-    match percent_decode_str(segment).decode_utf8() {
-        Ok(name) => Ok(name.into_owned()),
-        Err(_not_utf8) => refusal("the name is not UTF-8"),
-    }
+/// The name in a segment of the path. Escapes that are none have been refused at the entry point; what is not UTF-8 is
+/// the name of nothing.
+fn decoded(segment: &str) -> Cow<'_, str> {
+    percent_decode_str(segment).decode_utf8_lossy()
 }
 
 /// A JSON answer.

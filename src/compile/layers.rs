@@ -91,20 +91,17 @@ fn children(drafts: &mut [Draft], findings: &mut Findings) -> HashMap<usize, Vec
     for (place, draft) in drafts.iter_mut().enumerate().filter(|(_, draft)| draft.is_layered()) {
         let mut refs: Vec<String> = Vec::new();
         for parent in draft.parents() {
-            match named.get(&*parent) {
-                Some(parents) => {
-                    for &parent in parents {
-                        let children = below.entry(parent).or_default();
-                        if !children.contains(&place) {
-                            children.push(place);
-                        }
-                        refs.extend(names.get(parent).map(ToString::to_string));
-                    }
+            let Some(parents) = named.get(&*parent) else {
+                findings.disable(place, format!("parent router \"{parent}\" does not exist"));
+                refs.push(parent);
+                continue;
+            };
+            for &parent in parents {
+                let children = below.entry(parent).or_default();
+                if !children.contains(&place) {
+                    children.push(place);
                 }
-                None => {
-                    findings.disable(place, format!("parent router \"{parent}\" does not exist"));
-                    refs.push(parent);
-                }
+                refs.extend(names.get(parent).map(ToString::to_string));
             }
         }
         let original = &draft.original;

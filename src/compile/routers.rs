@@ -573,7 +573,11 @@ fn tls(context: &Context<'_>, draft: &mut Draft) {
     match context.tls.acceptances.get(&name) {
         Some(acceptance) if acceptance.config.is_some() => {}
         _ if &*name == DEFAULT => draft.disable("the default TLS options cannot be used"),
-        _ => draft.disable(format!("unknown TLS options: {name}")),
+        _ => {
+            // Traefik says it once for the router and once for its handshakes.
+            draft.disable(format!("building router handler: unknown TLS options: {name}"));
+            draft.disable(format!("unknown TLS options: {name}"));
+        }
     }
     if &*name == DEFAULT {
         return;

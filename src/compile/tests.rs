@@ -214,12 +214,144 @@ fn different_tls_options_for_one_host_fall_back_to_the_default() {
     assert_eq!(conflicted.options.tls.as_ref().unwrap().options, "default");
 }
 
+/// http.md §2, "TLS option conflict": only the entry point on which there is one gets a copy with the default.
+#[test]
+fn a_conflict_on_one_entry_point_leaves_the_others() {
+    let mut settings = settings();
+    settings.entry_points.insert("other".to_owned(), Model::default());
+    let router = |options: &str, entry_points: Value| json!({"rule": "Host(`a.test`)", "service": "s", "entryPoints": entry_points, "tls": {"options": options}});
+    let mut configuration = example();
+    configuration["http"]["routers"] =
+        json!({"a": router("one", json!(["other", "web"])), "b": router("two", json!(["web"]))});
+    configuration["tls"] = json!({"options": {"one": {"sniStrict": true}, "two": {}}});
+    let compiled = compile(&sources(&configuration), &settings, &Compiled::default());
+    let names: Vec<&str> = compiled.report.routers.keys().map(|name| &**name).collect();
+    assert_eq!(names, ["a@file", "web-conflicted-a@file", "web-conflicted-b@file"]);
+    let calm = &compiled.report.routers["a@file"];
+    assert_eq!((calm.status, &*calm.using), (Status::Enabled, &["other".to_owned()][..]));
+    let options = |name: &str| {
+        compiled.plan.entry_points[name].tls.options_of("a.test").map(|found| &**found)
+    };
+    assert_eq!(options("other"), Some("one@file"));
+    assert_eq!(options("web"), Some("default"));
+}
+
+/// http.md §2: what an entry point says of observation counts where its routers say nothing.
+#[test]
+fn what_is_observed_comes_from_the_router_and_else_from_its_entry_point() {
+    let mut settings = settings();
+    let observability = router::options::Observability {
+        access_logs: Some(false),
+        metrics: Some(false),
+        tracing: Some(true),
+        trace_verbosity: "detailed".to_owned(),
+    };
+    let quiet = Model { written: true, observability, ..Model::default() };
+    settings.entry_points.insert("quiet".to_owned(), quiet);
+    let mut configuration = example();
+    configuration["http"]["routers"]["a"]["entryPoints"] = json!(["web", "quiet"]);
+    configuration["http"]["routers"]["a"]["observability"] = json!({"metrics": true});
+    let compiled = compile(&sources(&configuration), &settings, &Compiled::default());
+    let shown = |name: &str| {
+        let options = compiled.report.routers[name].in_force(name);
+        serde_json::to_value(options.observability).unwrap()
+    };
+    assert_eq!(
+        shown("quiet-a@file"),
+        json!({"accessLogs": false, "metrics": true, "tracing": true, "traceVerbosity": "detailed"})
+    );
+    assert_eq!(
+        shown("a@file"),
+        json!({"accessLogs": true, "metrics": true, "tracing": true, "traceVerbosity": "minimal"})
+    );
+    let request = router::testing::get("a.test", "/");
+    let route = compiled.plan.entry_points["quiet"].plain.find(&request.target()).unwrap();
+    assert!(!route.observed.access_logs && route.observed.metrics);
+}
+
+/// static.md §3, `asDefault`.
+#[test]
+fn entry_points_marked_so_are_the_default() {
+    let mut settings = settings();
+    let model = Model { as_default: true, ..Model::default() };
+    settings.entry_points.insert("chosen".to_owned(), model);
+    let mut configuration = example();
+    configuration["http"]["routers"]["b"]["entryPoints"] = json!([]);
+    let compiled = compile(&sources(&configuration), &settings, &Compiled::default());
+    assert_eq!(*compiled.report.routers["b@file"].using, ["chosen"]);
+}
+
+/// http.md §1, v2 syntax: by the router, by the startup configuration, and what a child gets.
+#[test]
+fn the_default_syntax_is_that_of_roots_that_name_none() {
+    let mut settings = settings();
+    settings.default_syntax = Syntax::V2;
+    settings.written_syntax = Some("v2".to_owned());
+    let v2 = "Host(`a.test`, `b.test`)";
+    let configuration = json!({"http": {
+        "routers": {
+            "old": {"rule": v2, "service": "s", "entryPoints": ["web"]},
+            "new": {"rule": "Host(`a.test`)", "ruleSyntax": "v3", "service": "s", "entryPoints": ["web"]},
+            "wrong": {"rule": v2, "ruleSyntax": "v3", "service": "s", "entryPoints": ["web"]},
+            "top": {"rule": "PathPrefix(`/`)", "entryPoints": ["web"]},
+            "below": {"rule": "Header(`a`, `b`)", "service": "s", "parentRefs": ["top"]},
+        },
+        "services": {"s": {"loadBalancer": {"servers": [{"url": "http://127.0.0.1:1"}]}}},
+    }});
+    let report = compile(&sources(&configuration), &settings, &Compiled::default()).report;
+    for (name, status, syntax) in [
+        ("old@file", Status::Enabled, "v2"),
+        ("new@file", Status::Enabled, "v3"),
+        ("wrong@file", Status::Disabled, "v3"),
+        ("top@file", Status::Enabled, "v2"),
+        ("below@file", Status::Enabled, ""),
+    ] {
+        let router = &report.routers[name];
+        assert_eq!((router.status, &*router.options.rule_syntax), (status, syntax), "{name}");
+    }
+}
+
+/// `/explain` follows a request through the layers.
+#[test]
+fn what_takes_a_request_in_layers_is_explained() {
+    let mut configuration = example();
+    configuration["http"]["routers"] = json!({
+        "top": {"rule": "Host(`a.test`)", "middlewares": ["m"], "entryPoints": ["web"]},
+        "x": {"rule": "PathPrefix(`/x`)", "service": "s", "parentRefs": ["top"]},
+        "y": {"rule": "PathPrefix(`/y`)", "service": "s", "parentRefs": ["top"]},
+    });
+    let (settings, compiled) = (settings(), compiled(&configuration));
+    let asked = |path: &str| {
+        let request = router::testing::get("a.test", path);
+        let question =
+            explain::Question { target: request.target(), secure: false, entry_point: Some("web") };
+        serde_json::to_value(&explain::explain(&compiled, &settings, &question)[0]).unwrap()
+    };
+    let answer = asked("/y");
+    assert_eq!(answer["through"][0]["name"], "top@file");
+    assert_eq!(answer["router"]["name"], "y@file");
+    assert_eq!(answer["middlewares"][0]["name"], "m@file");
+    assert_eq!(answer["service"]["name"], "s@file");
+    assert_eq!(answer["others"].as_array().unwrap().len(), 1);
+    let answer = asked("/z");
+    assert_eq!(
+        (&answer["through"][0]["name"], &answer["router"]),
+        (&json!("top@file"), &Value::Null)
+    );
+}
+
 #[test]
 fn unknown_tls_options_disable_the_router() {
     let mut configuration = example();
     configuration["http"]["routers"]["a"]["tls"] = json!({"options": "nope"});
     let report = compiled(&configuration).report;
-    assert_eq!(report.routers["a@file"].errors, ["unknown TLS options: nope@file"]);
+    assert_eq!(
+        report.routers["a@file"].errors,
+        [
+            "building router handler: unknown TLS options: nope@file",
+            "unknown TLS options: nope@file"
+        ]
+    );
 }
 
 /// Objects that meet in all ways: `None` takes the object away.

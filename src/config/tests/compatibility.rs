@@ -142,16 +142,16 @@ fn state(row: &Row, not_built: &BTreeSet<String>) -> String {
         let rest = row.key.strip_prefix(one.as_str());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
+    let differs = row.text.split_once("Differs: ").map(|(_, why)| format!("differs: {why}"));
     if not_built.iter().any(below) {
-        return "not built".to_owned();
+        // What is not built by intent says so itself.
+        let told = differs.filter(|_| not_built.contains(&row.key));
+        return told.unwrap_or_else(|| "not built".to_owned());
     }
     if row.text.contains("Our own.") || row.key == "cluster" || row.key.starts_with("cluster.") {
         return "our own".to_owned();
     }
-    match row.text.split_once("Differs: ") {
-        Some((_, why)) => format!("differs: {why}"),
-        None => "works".to_owned(),
-    }
+    differs.unwrap_or_else(|| "works".to_owned())
 }
 
 /// What the code says of differences, outside of the texts of options: file and text.
