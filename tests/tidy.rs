@@ -106,7 +106,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper_util", &["src/http", "src/upstream", "src/entrypoint", "cluster/src/transport"]),
     ("prometheus", &["src/observe"]),
     ("clap", &["src/cli"]),
-    ("flate2", &["src/middleware/compress"]),
+    ("flate2", &["src/middleware/compress", "src/api/support.rs"]),
     ("brotli", &["src/middleware/compress"]),
     ("zstd", &["src/middleware/compress"]),
 ];

@@ -10,6 +10,7 @@ mod digest;
 pub(crate) mod explain;
 mod intern;
 mod layers;
+mod models;
 mod objects;
 mod report;
 mod routers;

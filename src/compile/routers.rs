@@ -10,11 +10,12 @@ use pontoon_cluster::Map;
 use super::change::{Changes, Key};
 use super::intern::Interner;
 use super::layers::{self, LAYERS_MAX};
+use super::models::draft;
 use super::objects::Objects;
 use super::report::{Applied, RouterReport, Status};
 use super::source::{INTERNAL, Sources, qualify, split};
 use super::tls::{DEFAULT, Tls};
-use super::{Memory, Model, Settings};
+use super::{Memory, Settings};
 use crate::http::SharedHandler;
 use crate::middleware::{Chain, Shared};
 use crate::plan::{Below, Observed, Route};
@@ -258,20 +259,20 @@ pub(crate) fn affected(
 /// A router on its way: options with the entry point's model applied.
 #[derive(Clone)]
 pub(crate) struct Draft {
-    pub(crate) name: Arc<str>,
-    pub(crate) origin: Arc<str>,
-    provider: Arc<str>,
-    pub(crate) original: Arc<Options>,
-    pub(crate) options: Arc<Options>,
-    entry_points: Arc<[String]>,
-    observed: Observability,
-    rule: Option<Arc<Rule>>,
-    hosts: Vec<String>,
+    pub(super) name: Arc<str>,
+    pub(super) origin: Arc<str>,
+    pub(super) provider: Arc<str>,
+    pub(super) original: Arc<Options>,
+    pub(super) options: Arc<Options>,
+    pub(super) entry_points: Arc<[String]>,
+    pub(super) observed: Observability,
+    pub(super) rule: Option<Arc<Rule>>,
+    pub(super) hosts: Vec<String>,
     /// Qualified name of its TLS options.
-    tls_options: Arc<str>,
-    pub(crate) status: Status,
-    pub(crate) errors: Vec<String>,
-    using: Vec<String>,
+    pub(super) tls_options: Arc<str>,
+    pub(super) status: Status,
+    pub(super) errors: Vec<String>,
+    pub(super) using: Vec<String>,
 }
 
 impl Draft {
@@ -412,113 +413,6 @@ fn differing(before: Vec<Arc<Kept>>, after: Vec<Arc<Kept>>) -> (Vec<Arc<Kept>>, 
         routers.into_iter().filter(|one| !others.contains(&Arc::as_ptr(one))).collect()
     };
     (without(before, &new), without(after, &old))
-}
-
-/// One draft for a router, or one for each entry point whose model changes it.
-fn draft(
-    context: &Context<'_>,
-    provider: &Arc<str>,
-    (name, origin): (&str, &Arc<str>),
-    options: &Arc<Options>,
-) -> Vec<Draft> {
-    let settings = context.settings;
-    let layered = !options.parent_refs.is_empty();
-    let mut entry_points = if options.entry_points.is_empty() && !layered {
-        default_entry_points(settings)
-    } else {
-        options.entry_points.clone()
-    };
-    let mut seen = HashSet::new();
-    entry_points.retain(|entry_point| seen.insert(entry_point.clone()));
-    let new = |name: Option<String>, entry_points: &[String], model: Option<&Model>| Draft {
-        name: name.map_or_else(|| origin.clone(), |name| format!("{name}@{provider}").into()),
-        origin: origin.clone(),
-        provider: provider.clone(),
-        original: options.clone(),
-        options: if layered { options.clone() } else { applied(settings, options, model) },
-        entry_points: context.interner.list(entry_points),
-        observed: observed(options, model),
-        rule: None,
-        hosts: Vec::new(),
-        tls_options: context.interner.text(DEFAULT),
-        status: Status::Enabled,
-        errors: Vec::new(),
-        using: Vec::new(),
-    };
-    let mut drafts = Vec::new();
-    let mut rest = Vec::new();
-    for entry_point in &entry_points {
-        let one = std::slice::from_ref(entry_point);
-        let model = settings.entry_points.get(entry_point).filter(|_| !layered);
-        match model.filter(|model| model.changes_routers()) {
-            Some(model) if entry_points.len() > 1 => {
-                drafts.push(new(Some(format!("{entry_point}-{name}")), one, Some(model)));
-            }
-            Some(model) => drafts.push(new(None, one, Some(model))),
-            None => rest.push(entry_point.clone()),
-        }
-    }
-    if !rest.is_empty() || drafts.is_empty() {
-        let model = rest.first().and_then(|first| settings.entry_points.get(first));
-        drafts.insert(0, new(None, &rest, model));
-    }
-    drafts
-}
-
-/// The options with what the model and the startup configuration add: the same ones where that is nothing.
-fn applied(settings: &Settings, options: &Arc<Options>, model: Option<&Model>) -> Arc<Options> {
-    let mut options = options.clone();
-    let syntax = settings.written_syntax.as_ref().filter(|syntax| !syntax.is_empty());
-    if let Some(syntax) = syntax.filter(|_| options.rule_syntax.is_empty()) {
-        Arc::make_mut(&mut options).rule_syntax.clone_from(syntax);
-    }
-    let Some(model) = model else { return options };
-    if !model.middlewares.is_empty() {
-        let middlewares = model.middlewares.iter().chain(&options.middlewares).cloned().collect();
-        Arc::make_mut(&mut options).middlewares = middlewares;
-    }
-    if let Some(tls) = model.tls.as_ref().filter(|_| options.tls.is_none()) {
-        Arc::make_mut(&mut options).tls = Some(tls.clone());
-    }
-    options
-}
-
-fn observed(options: &Options, model: Option<&Model>) -> Observability {
-    let mut observed = options.observability.clone().unwrap_or_default();
-    if let Some(model) = model {
-        fill(&mut observed, &model.observability);
-    }
-    fill(&mut observed, &standard_observability());
-    observed
-}
-
-fn fill(observed: &mut Observability, model: &Observability) {
-    observed.access_logs = observed.access_logs.or(model.access_logs);
-    observed.metrics = observed.metrics.or(model.metrics);
-    observed.tracing = observed.tracing.or(model.tracing);
-    if observed.trace_verbosity.is_empty() {
-        observed.trace_verbosity.clone_from(&model.trace_verbosity);
-    }
-}
-
-fn standard_observability() -> Observability {
-    Observability {
-        access_logs: Some(true),
-        metrics: Some(true),
-        tracing: Some(true),
-        trace_verbosity: "minimal".to_owned(),
-    }
-}
-
-/// All TCP entry points but `traefik`; only those with `asDefault` if there are any.
-pub(crate) fn default_entry_points(settings: &Settings) -> Vec<String> {
-    let tcp = || settings.entry_points.iter().filter(|(_, model)| !model.udp);
-    let chosen: Vec<_> =
-        tcp().filter(|(_, model)| model.as_default).map(|(name, _)| name.clone()).collect();
-    if !chosen.is_empty() {
-        return chosen;
-    }
-    tcp().filter(|(name, _)| *name != "traefik").map(|(name, _)| name.clone()).collect()
 }
 
 /// Entry points, rule, priority and TLS options of a draft.

@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::super::models::default_entry_points;
 use super::super::report::{ObjectReport, RouterReport, Status, StreamServiceReport};
-use super::super::routers::default_entry_points;
 use super::super::source::{qualify, split};
 use super::super::tls::Tls;
 use super::services::{Built, MadeTransports, OverTcp, Services, Transports};
