@@ -48,11 +48,11 @@ async fn roles_allow_what_they_say(peers: &Peers) {
     }
 }
 
-/// The head of a write whose body is still to come.
+/// The head of a write of a whole document whose body is still to come.
 async fn begun(peers: &Peers, length: usize) -> Reader<TcpStream> {
     let mut stream = TcpStream::connect(peers.api(2)).await.unwrap();
     let head = format!(
-        "PUT /api/config/http/routers/begun HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+        "PUT /api/config HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
          Content-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n",
         peers.write
     );
@@ -72,6 +72,7 @@ async fn large_bodies_are_refused_before_they_are_read(peers: &Peers) {
 
 async fn too_many_writes_at_once_are_refused(peers: &Peers) {
     let mut held = Vec::new();
+    // Permits are counted by size: 16 documents of the largest size.
     for _ in 0..16 {
         let mut reader = begun(peers, 10).await;
         let head = reader.head().await.unwrap().unwrap();
