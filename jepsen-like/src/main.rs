@@ -54,6 +54,9 @@ impl Command {
         }
         let (mut seed, mut length) = (None, None);
         while let Some(argument) = arguments.next() {
+            if matches!(argument.as_str(), "--help" | "-h") {
+                return Ok(Self::Help);
+            }
             let (name, value) = match argument.split_once('=') {
                 Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
                 None => (argument, arguments.next()),
@@ -137,6 +140,7 @@ mod tests {
         let length = Length::Time(Duration::from_mins(2));
         assert_eq!(parse("run --minutes 2").unwrap(), Command::Run { seed: None, length });
         assert_eq!(parse("list").unwrap(), Command::List);
+        assert_eq!(parse("run --seed 7 --help").unwrap(), Command::Help);
     }
 
     #[test]
