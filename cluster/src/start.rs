@@ -136,13 +136,14 @@ async fn run(options: Options, stop: CancellationToken) -> Result<Started, Error
     let counters = Arc::new(Counters::default());
     let writer = Writer::start(Arc::clone(&backend), Arc::clone(&counters));
     let writer = writer.map_err(Error::Threads)?;
-    let log = LogStore::open(Arc::clone(&backend), writer.clone())?;
+    let mut log = LogStore::open(Arc::clone(&backend), writer.clone())?;
     let (machine, shared) = StateMachine::open(Arc::clone(&backend), Arc::clone(&counters))?;
     let acquaintances =
         Acquaintances::open(&identity, Arc::clone(&shared), backend.as_ref(), writer)?;
     let acquaintances = Arc::new(acquaintances);
     let links = Arc::new(Links::new(tls.clone(), Arc::clone(&acquaintances)));
     let network = Network { links: Arc::clone(&links), heartbeat: options.heartbeat_interval };
+    log.step_down(identity.id).await.map_err(|error| Error::Raft(error.to_string()))?;
     let raft = Raft::new(identity.id, config, network, log.clone(), machine)
         .await
         .map_err(|error| Error::Raft(error.to_string()))?;

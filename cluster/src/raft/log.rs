@@ -230,6 +230,22 @@ impl RaftLogReader<Types> for LogStore {
     }
 }
 
+impl LogStore {
+    /// Makes peer `id` a follower where it led when it stopped: it has to be elected again, as in the Raft paper (5.2).
+    ///
+    /// openraft would have it lead on in its old term. But what it knew to be committed may have been lost with it, and
+    /// only an entry of a new term tells it (6.4): until then it would answer linearizable reads from the past.
+    pub(crate) async fn step_down(&mut self, id: u64) -> Result<(), StorageError> {
+        let vote = lock(&self.cache).vote;
+        match vote {
+            Some(vote) if vote.is_committed() && vote.leader_id().voted_for() == Some(id) => {
+                self.save_vote(&Vote::new(vote.leader_id().get_term(), id)).await
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 impl RaftLogStorage<Types> for LogStore {
     type LogReader = Self;
 

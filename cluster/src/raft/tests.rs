@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use openraft::storage::RaftLogStorage as _;
 use openraft::testing::{StoreBuilder, Suite};
 
 use super::log::LogStore;
 use super::state_machine::StateMachine;
-use super::{StorageError, Types};
+use super::{StorageError, Types, Vote};
 use crate::metrics::Counters;
 use crate::secret::{self, Keyring};
 use crate::store::Backend;
@@ -51,4 +52,19 @@ fn store_in_memory_obeys_raft() {
 #[test]
 fn store_on_disk_obeys_raft() {
     Suite::test_all(OnDisk).unwrap();
+}
+
+/// A leader that was killed led on in its term when it came back, and answered reads without what it had acknowledged.
+#[tokio::test]
+async fn a_leader_that_comes_back_has_to_be_elected() {
+    let (mut log, _machine) = stores(Arc::new(Memory::default()));
+    for (stored, expected) in [
+        (Vote::new_committed(3, 1), Vote::new(3, 1)),
+        (Vote::new_committed(4, 2), Vote::new_committed(4, 2)),
+        (Vote::new(5, 1), Vote::new(5, 1)),
+    ] {
+        log.save_vote(&stored).await.unwrap();
+        log.step_down(1).await.unwrap();
+        assert_eq!(log.read_vote().await.unwrap(), Some(expected));
+    }
 }
