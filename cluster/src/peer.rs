@@ -1,14 +1,11 @@
-//! One running peer: proposals, reads, and what it hears of the others.
+//! One running peer: its parts, proposals, and who leads. Reads stand in `reads`, what peers tell each other in `reports`.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use openraft::ServerState;
 use prost::Message as _;
 use tokio::sync::{Semaphore, watch};
@@ -21,22 +18,14 @@ use crate::metrics::{Counters, Metrics};
 use crate::raft::log::LogStore;
 use crate::raft::state_machine::Shared;
 use crate::raft::{Encoded, Peer, Raft};
-use crate::status::{Leadership, PeerReport, PeerStatus, Role, Status, in_force, report_to};
+use crate::reads::Rounds;
+use crate::reports::Seen;
+use crate::status::{Leadership, PeerReport, Role};
 use crate::transport::client::{Failure, Link, Links, Purpose};
-use crate::{Options, clock, lock};
+use crate::{Options, clock};
 
-/// A peer heard of this lately is reachable.
-const REACHABLE: Duration = Duration::from_secs(3);
-const EXCHANGE_INTERVAL: Duration = Duration::from_secs(1);
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Shortest time between two exchanges, however often what this peer reports changes.
-const EXCHANGE_PAUSE: Duration = Duration::from_millis(10);
-/// How often whoever waits for all peers looks whether one has become unreachable.
-const LOOK: Duration = Duration::from_millis(200);
-/// Wait before a proposal is tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// A state snapshot is made when the commands since the last one have this size.
-const UNSAVED_BYTES_MAX: u64 = 64 << 20;
+/// Wait before a proposal or a read is tried again.
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Memory that proposals on their way may hold, in units of [`UNIT`].
 const UNITS: usize = 4096;
 const UNIT: usize = 64 << 10;
@@ -72,20 +61,6 @@ pub enum ProposeError {
     Shutdown,
 }
 
-/// Why a linearizable read is not possible.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    /// No leader with a quorum.
-    #[error("no quorum: too few peers are reachable to say what is newest")]
-    NoQuorum {
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// This peer is shutting down, or its store has failed.
-    #[error("this peer is shut down")]
-    Shutdown,
-}
-
 /// What came of one try.
 pub(crate) enum Attempt {
     Done(Outcome),
@@ -93,12 +68,6 @@ pub(crate) enum Attempt {
     NoQuorum,
     /// Sent, but what came of it is not known.
     Unknown,
-}
-
-struct Seen {
-    report: proto::Report,
-    at: Instant,
-    reachable: bool,
 }
 
 pub(crate) struct Core {
@@ -112,42 +81,21 @@ pub(crate) struct Core {
     pub(crate) counters: Arc<Counters>,
     pub(crate) report: watch::Sender<PeerReport>,
     pub(crate) leadership: watch::Sender<Leadership>,
-    state: Progress,
-}
-
-/// Rounds of questions to a quorum: one at a time, and all who came before a round began share it.
-#[derive(Default)]
-struct Rounds {
-    begun: AtomicU64,
-    /// Number and result of the last one that ended.
-    last: tokio::sync::Mutex<(u64, Option<u64>)>,
-}
-
-impl Rounds {
-    /// The result of a round that began after this call did: this one, or that of somebody who waited, too.
-    async fn join(&self, round: impl Future<Output = Option<u64>>) -> Option<u64> {
-        let begun = self.begun.load(Ordering::SeqCst);
-        let mut last = self.last.lock().await;
-        if last.0 <= begun {
-            let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-            *last = (number, round.await);
-        }
-        last.1
-    }
+    pub(crate) state: Progress,
 }
 
 /// What changes while the peer runs.
-struct Progress {
-    seen: Mutex<BTreeMap<u64, Seen>>,
+pub(crate) struct Progress {
+    pub(crate) seen: Mutex<BTreeMap<u64, Seen>>,
     sequence: AtomicU64,
     stamp_ms: AtomicU64,
     units: Arc<Semaphore>,
-    reads: Rounds,
-    lead_reads: Rounds,
+    pub(crate) reads: Rounds,
+    pub(crate) lead_reads: Rounds,
     /// Reports made.
-    reports: AtomicU64,
+    pub(crate) reports: AtomicU64,
     /// Changes with each report of another peer.
-    heard: watch::Sender<()>,
+    pub(crate) heard: watch::Sender<()>,
 }
 
 impl Default for Progress {
@@ -205,12 +153,12 @@ impl Core {
         &self.acquaintances
     }
 
-    fn failed(&self) -> bool {
+    pub(crate) fn failed(&self) -> bool {
         self.raft.metrics().borrow().running_state.is_err()
     }
 
     /// The peers of the newest membership that this one knows.
-    fn members(&self) -> BTreeMap<u64, (Peer, Role)> {
+    pub(crate) fn members(&self) -> BTreeMap<u64, (Peer, Role)> {
         let metrics = self.raft.metrics();
         let membership = Arc::clone(&metrics.borrow().membership_config);
         let voters: Vec<u64> = membership.voter_ids().collect();
@@ -218,7 +166,7 @@ impl Core {
         membership.nodes().map(|(id, peer)| (*id, (peer.clone(), role(id)))).collect()
     }
 
-    fn link(&self, id: u64) -> Option<Link> {
+    pub(crate) fn link(&self, id: u64) -> Option<Link> {
         let metrics = self.raft.metrics();
         let membership = Arc::clone(&metrics.borrow().membership_config);
         let peer = membership.membership().get_node(&id)?;
@@ -237,7 +185,7 @@ impl Core {
     }
 
     /// How long a peer looks for a leader before it says that there is none.
-    fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         (6 * self.options.election_timeout).min(self.options.request_timeout)
     }
 
@@ -363,165 +311,16 @@ impl Core {
         update.map_or(now, next)
     }
 
-    async fn wait_applied(&self, index: u64, deadline: Instant) -> bool {
+    pub(crate) async fn wait_applied(&self, index: u64, deadline: Instant) -> bool {
         let mut applied = self.shared.applied();
         let waited = timeout_at(deadline, applied.wait_for(|revision| revision.0 >= index)).await;
         matches!(waited, Ok(Ok(_)))
     }
 
-    /// Waits until this peer has applied all that was committed when the call began.
-    pub(crate) async fn linearizable(&self) -> Result<Revision, ReadError> {
-        let deadline = Instant::now() + self.options.request_timeout;
-        let hopeless = Instant::now() + self.patience();
-        let retry_after = 2 * self.options.election_timeout;
-        let mut changes = self.raft.metrics();
-        loop {
-            if self.failed() {
-                return Err(ReadError::Shutdown);
-            }
-            changes.mark_unchanged();
-            let leader = changes.borrow().current_leader;
-            let index = self.state.reads.join(self.read_index(leader)).await;
-            if let Some(index) = index
-                && self.wait_applied(index, deadline).await
-            {
-                return Ok(*self.shared.applied().borrow());
-            }
-            if Instant::now() >= hopeless {
-                return Err(ReadError::NoQuorum { retry_after });
-            }
-            let pause = (Instant::now() + RETRY_PAUSE).min(hopeless);
-            drop(timeout_at(pause, changes.changed()).await);
-        }
-    }
-
-    /// The index that a linearizable read must see, as the leader says.
-    async fn read_index(&self, leader: Option<u64>) -> Option<u64> {
-        let leader = leader?;
-        if leader == self.identity.id {
-            return self.lead_read().await;
-        }
-        let link = self.link(leader)?;
-        let limit = self.options.election_timeout * 2;
-        link.read_index(proto::ReadIndexRequest::default(), limit).await.ok()?.index
-    }
-
-    /// The index that a linearizable read must see, confirmed by a quorum, if this peer leads.
-    pub(crate) async fn lead_read(&self) -> Option<u64> {
-        let limit = 2 * self.options.election_timeout;
-        let round = async {
-            let read = timeout(limit, self.raft.get_read_log_id()).await.ok()?.ok()?;
-            Some(read.0.map_or(0, |id| id.index))
-        };
-        self.state.lead_reads.join(round).await
-    }
-
-    pub(crate) fn own_report(&self) -> proto::Report {
-        // The number is taken first: what has a higher one is at least as new.
-        let number = self.state.reports.fetch_add(1, Ordering::Relaxed) + 1;
-        let revision = *self.shared.applied().borrow();
-        let report = report_to(&self.report.borrow(), &self.options.release, revision);
-        proto::Report { boot: self.identity.boot, number, ..report }
-    }
-
-    /// Notes what another peer reports. Requests and answers may overtake each other.
-    pub(crate) fn saw(&self, peer: u64, mut report: proto::Report) {
-        let at = Instant::now();
-        let mut seen = lock(&self.state.seen);
-        let before = seen.remove(&peer);
-        let back = before.as_ref().is_some_and(|before| !before.reachable);
-        if let Some(Seen { report: before, .. }) = before
-            && (before.boot, before.number) > (report.boot, report.number)
-        {
-            report = before;
-        }
-        seen.insert(peer, Seen { report, at, reachable: true });
-        drop(seen);
-        self.state.heard.send_replace(());
-        if back {
-            tracing::info!(peer = %self.name(peer), "peer is back");
-        }
-    }
-
-    fn name(&self, id: u64) -> String {
+    pub(crate) fn name(&self, id: u64) -> String {
         let known = self.members().remove(&id).map(|(peer, _)| peer);
         let known = known.or_else(|| self.identity.initial.get(&id).cloned());
         known.map_or_else(|| format!("{id:x}"), |peer| peer.name)
-    }
-
-    /// Tells one peer, and hears from it; gives its id back.
-    async fn exchange(&self, id: u64, link: Link) -> u64 {
-        let report = Some(self.own_report());
-        let request = proto::ExchangeRequest { caller: None, report };
-        match link.exchange(request, EXCHANGE_TIMEOUT).await {
-            Ok(response) => {
-                if let Some(report) = response.report {
-                    self.saw(id, report);
-                }
-            }
-            Err(error) => tracing::debug!(peer = %self.name(id), %error, "peer does not answer"),
-        }
-        id
-    }
-
-    /// Tells the others how this peer is, at each change and each second, and hears how they are. Each peer has one
-    /// exchange at a time, and none waits for that of another.
-    pub(crate) async fn run_exchanges(self: Arc<Self>) {
-        let mut report = self.report.subscribe();
-        let mut running = FuturesUnordered::new();
-        // Peers with an exchange on its way, and whether there has been news since.
-        let mut busy: BTreeMap<u64, bool> = BTreeMap::new();
-        loop {
-            report.mark_unchanged();
-            let round = Instant::now();
-            for (id, (peer, _)) in self.members() {
-                if id == self.identity.id {
-                    continue;
-                }
-                if let Some(news) = busy.get_mut(&id) {
-                    *news = true;
-                } else {
-                    busy.insert(id, false);
-                    running.push(self.exchange(id, self.links.kept(Purpose::Calls, id, &peer)));
-                }
-            }
-            // The sender lives as long as this: either there is news, or a second has gone by.
-            let next = async {
-                tokio::time::sleep(EXCHANGE_PAUSE).await;
-                drop(timeout_at(round + EXCHANGE_INTERVAL, report.changed()).await);
-            };
-            tokio::pin!(next);
-            loop {
-                tokio::select! {
-                    () = &mut next => break,
-                    Some(id) = running.next() => {
-                        if busy.remove(&id) == Some(true) && let Some(link) = self.link(id) {
-                            busy.insert(id, false);
-                            running.push(self.exchange(id, link));
-                        }
-                    }
-                }
-            }
-            self.note_lost();
-            if self.shared.unsaved_bytes.load(Ordering::Relaxed) > UNSAVED_BYTES_MAX
-                && let Err(error) = self.raft.trigger().snapshot().await
-            {
-                tracing::debug!(%error, "cannot make a state snapshot");
-            }
-        }
-    }
-
-    fn note_lost(&self) {
-        let mut lost = Vec::new();
-        for (id, seen) in lock(&self.state.seen).iter_mut() {
-            if seen.reachable && seen.at.elapsed() > REACHABLE {
-                seen.reachable = false;
-                lost.push(*id);
-            }
-        }
-        for id in lost {
-            tracing::warn!(peer = %self.name(id), "peer is lost");
-        }
     }
 
     /// Tells who leads, whenever that changes.
@@ -548,81 +347,6 @@ impl Core {
         }
     }
 
-    /// Waits until every reachable peer has applied a revision.
-    pub(crate) async fn wait_all(
-        &self,
-        revision: Revision,
-        limit: Duration,
-    ) -> Vec<(String, bool)> {
-        let deadline = Instant::now() + limit;
-        let (mut heard, mut report) = (self.state.heard.subscribe(), self.report.subscribe());
-        loop {
-            let own = in_force(&self.own_report()) >= revision;
-            let mut peers = vec![(self.identity.name.clone(), own)];
-            for (id, (peer, _)) in self.members() {
-                if id == self.identity.id {
-                    continue;
-                }
-                if let Some(seen) = lock(&self.state.seen).get(&id)
-                    && seen.at.elapsed() <= REACHABLE
-                {
-                    peers.push((peer.name, in_force(&seen.report) >= revision));
-                }
-            }
-            let done = peers.iter().all(|(_, applied)| *applied);
-            if done || Instant::now() >= deadline {
-                return peers;
-            }
-            // Each peer tells at once; whether one has become unreachable is looked at from time to time.
-            let look = (Instant::now() + LOOK).min(deadline);
-            tokio::select! {
-                _ = heard.changed() => {}
-                _ = report.changed() => {}
-                () = tokio::time::sleep_until(look) => {}
-            }
-        }
-    }
-
-    pub(crate) fn status(&self) -> Status {
-        let metrics = self.raft.metrics().borrow().clone();
-        let own = self.own_report();
-        let leader = metrics.current_leader;
-        let mut peers = Vec::new();
-        for (id, (peer, role)) in self.members() {
-            let seen = lock(&self.state.seen).get(&id).map(|seen| (seen.report.clone(), seen.at));
-            let seen =
-                if id == self.identity.id { Some((own.clone(), Instant::now())) } else { seen };
-            let since = seen.as_ref().map(|(_, at)| at.elapsed());
-            let report = seen.map(|(report, _)| report).unwrap_or_default();
-            let revision = in_force(&report);
-            let files = report.files.into_iter().map(|file| (file.name, file.digest));
-            peers.push(PeerStatus {
-                name: peer.name,
-                address: peer.address,
-                role,
-                leader: leader == Some(id),
-                reachable: since.is_some_and(|since| since <= REACHABLE),
-                last_contact_ms: since.and_then(|since| u64::try_from(since.as_millis()).ok()),
-                revision,
-                plan_digest: report.plan_digest,
-                release: report.release,
-                ready: report.ready,
-                files: files.collect(),
-            });
-        }
-        peers.sort_by(|one, other| one.name.cmp(&other.name));
-        Status {
-            name: self.identity.name.clone(),
-            leader: leader.map(|id| self.name(id)),
-            term: metrics.current_term,
-            revision: in_force(&own),
-            committed: Revision(self.log.committed().max(own.revision)),
-            plan_digest: own.plan_digest,
-            ready: own.ready,
-            peers,
-        }
-    }
-
     pub(crate) fn metrics(&self) -> Metrics {
         let raft = self.raft.metrics().borrow().clone();
         let applied_index = self.shared.applied().borrow().0;
@@ -636,28 +360,5 @@ impl Core {
         };
         self.counters.fill(&mut metrics);
         metrics
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn who_waits_shares_a_round_that_began_after_him() {
-        let rounds = Rounds::default();
-        let asked = AtomicU64::new(0);
-        let ask = || async {
-            let number = asked.fetch_add(1, Ordering::SeqCst);
-            // All others arrive while the first round runs.
-            tokio::task::yield_now().await;
-            Some(number)
-        };
-        let all = (0..8).map(|_| rounds.join(ask()));
-        let answers = futures_util::future::join_all(all).await;
-        let first = answers.first().copied().unwrap();
-        assert_eq!(first, Some(0));
-        assert!(answers.iter().skip(1).all(|answer| *answer == Some(1)), "{answers:?}");
-        assert_eq!(rounds.join(ask()).await, Some(2));
     }
 }
