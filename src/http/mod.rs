@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 mod connection;
+mod date;
 mod error;
 mod exchange;
 pub(crate) mod forwarded;

@@ -2,17 +2,14 @@
 //!
 //! Field names are written as Go writes them (`Content-Type`), since some peers compare them letter by letter.
 
-use std::cell::RefCell;
 use std::io::Write;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, Version};
 use http_body::Frame;
-use time::OffsetDateTime;
 
 use super::chunked::may_be_trailer;
 use super::wire::Wire;
-use crate::clock;
 
 /// Room that is made for a head and a small body: a parked connection has no buffer, and this is one step to the size
 /// of a usual head, not many.
@@ -221,42 +218,6 @@ pub(crate) fn put_trailers(out: &mut Vec<u8>, trailers: &HeaderMap) {
     out.extend_from_slice(b"\r\n");
 }
 
-thread_local! {
-    /// The second for which the text was made.
-    static DATE: RefCell<(u64, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
-}
-
-/// Writes `Date`, which is made once a second.
-pub(crate) fn put_date(out: &mut Vec<u8>) {
-    let second = clock::now().as_secs();
-    DATE.with_borrow_mut(|(made_for, text)| {
-        if *made_for != second || text.is_empty() {
-            *made_for = second;
-            text.clear();
-            put_date_of(text, second);
-        }
-        out.extend_from_slice(text);
-    });
-}
-
-/// RFC 9110, section 5.6.7.
-fn put_date_of(out: &mut Vec<u8>, second: u64) {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let second = i64::try_from(second).unwrap_or_default();
-    let at = OffsetDateTime::from_unix_timestamp(second).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let weekday = at.weekday().to_string();
-    let weekday = weekday.get(..3).unwrap_or_default();
-    let month = MONTHS.get(usize::from(u8::from(at.month()) - 1)).unwrap_or(&"Jan");
-    let (day, year, hour) = (at.day(), at.year(), at.hour());
-    let (minute, second) = (at.minute(), at.second());
-    write!(
-        out,
-        "Date: {weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT\r\n"
-    )
-    .expect("memory takes all that is written");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,13 +255,6 @@ mod tests {
             assert_eq!(common(name).unwrap().as_bytes(), out, "{name}");
         }
         assert_eq!(common("x-something-else"), None);
-    }
-
-    #[test]
-    fn dates_are_those_of_the_rfc() {
-        let mut out = Vec::new();
-        put_date_of(&mut out, 784_111_777);
-        assert_eq!(out, b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
     }
 
     #[test]

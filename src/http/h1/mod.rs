@@ -10,7 +10,7 @@ mod incoming;
 mod server;
 mod wire;
 
-pub(crate) use encode::{BodyEncoder, HEAD_WRITE, put_date, put_field, put_length};
+pub(crate) use encode::{BodyEncoder, HEAD_WRITE, put_field, put_length};
 pub(crate) use framing::{DecodeError, Decoder};
 pub(crate) use head::{Limits, ResponseHead, parse_length, response as parse_response};
 pub(crate) use incoming::{Incoming, Informational};

@@ -1,22 +1,14 @@
 //! The head of a response as HTTP/2 wants it.
 
-use std::cell::RefCell;
-
 use ::http::header::{
     CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
     UPGRADE,
 };
 
-use crate::clock;
-use crate::http::h1;
+use crate::http::date;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
-thread_local! {
-    /// The second for which it was made.
-    static TODAY: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
-}
 
 /// Removes what is only for HTTP/1 (RFC 9113, 8.2.2), and adds `Date` and, where `length` is known, `Content-Length`,
 /// unless they are there.
@@ -37,7 +29,7 @@ pub(super) fn complete(headers: &mut HeaderMap, length: Option<u64>) {
     if let Some(length) = length.filter(|_| !measured) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    if !dated && let Some(date) = today() {
+    if !dated && let Some(date) = date::today() {
         headers.insert(DATE, date);
     }
 }
@@ -54,24 +46,6 @@ fn remove_foreign(headers: &mut HeaderMap) {
     for name in listed.into_iter().chain(always) {
         headers.remove(name);
     }
-}
-
-/// The value of `Date`, made once a second.
-fn today() -> Option<HeaderValue> {
-    let second = clock::now().as_secs();
-    TODAY.with_borrow_mut(|today| {
-        if let Some((made_for, value)) = today
-            && *made_for == second
-        {
-            return Some(value.clone());
-        }
-        let mut line = Vec::new();
-        h1::put_date(&mut line);
-        let value = line.strip_prefix(b"Date: ")?.trim_ascii_end();
-        let value = HeaderValue::from_bytes(value).ok()?;
-        *today = Some((second, value.clone()));
-        Some(value)
-    })
 }
 
 #[cfg(test)]

@@ -12,13 +12,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{After, Connection, DISCARD_BYTES_MAX, DISCARD_TIME_MAX, Ended, Service};
-use crate::http::h1::encode::{
-    BodyEncoder, HEAD_WRITE, put_date, put_field, put_length, put_status_line,
-};
+use crate::http::h1::encode::{BodyEncoder, HEAD_WRITE, put_field, put_length, put_status_line};
 use crate::http::h1::framing::{Decoder, Framing};
 use crate::http::h1::head::{RequestHead, parse_length};
 use crate::http::h1::incoming::{Fault, Incoming, Informational};
-use crate::http::{Body, Response, upgrade};
+use crate::http::{Body, Response, date, upgrade};
 
 /// Room that is made to read a part of a body.
 const BODY_READ: usize = 16 * 1024;
@@ -253,7 +251,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             }
         }
         if !dated {
-            put_date(out);
+            date::put(out);
         }
         if let Some(length) = length {
             put_length(out, length);
@@ -383,7 +381,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             }
         }
         if !response.headers().contains_key(header::DATE) {
-            put_date(out);
+            date::put(out);
         }
         out.extend_from_slice(b"\r\n");
         Ok(())
