@@ -1,17 +1,16 @@
 //! One line of the access log, in each format.
 
-use std::fmt::Display;
-use std::io::Write;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderValue, Version};
-use time::format_description::well_known::Rfc3339;
-use time::{OffsetDateTime, UtcOffset};
+use itoa::Integer;
+use time::UtcOffset;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::fields::{FIELDS, Field, Fields, Mode};
+use super::{text, times};
 use crate::observe::Summary;
-use crate::observe::file::utc;
 
 const REDACTED: &str = "REDACTED";
 
@@ -59,7 +58,9 @@ impl Line<'_> {
         out.push(b' ');
         self.quoted(out, Field::ServiceUrl, self.summary.server_url.map(AsRef::as_ref));
         let kept = self.fields.keeps(Field::Duration);
-        put(out, format_args!(" {}ms\n", if kept { self.summary.duration.as_millis() } else { 0 }));
+        out.push(b' ');
+        text::number(out, if kept { self.summary.duration.as_millis() } else { 0 });
+        out.extend_from_slice(b"ms\n");
     }
 
     fn generic(&self, out: &mut Vec<u8>) {
@@ -90,12 +91,12 @@ impl Line<'_> {
         if value.is_empty() || !self.fields.keeps(field) {
             out.push(b'-');
         } else {
-            escape(out, value);
+            text::escaped(out, value);
         }
     }
 
-    fn number(&self, out: &mut Vec<u8>, field: Field, value: impl Display) {
-        if self.fields.keeps(field) { put(out, value) } else { out.push(b'-') }
+    fn number(&self, out: &mut Vec<u8>, field: Field, value: impl Integer) {
+        if self.fields.keeps(field) { text::number(out, value) } else { out.push(b'-') }
     }
 
     fn quoted(&self, out: &mut Vec<u8>, field: Field, value: Option<&str>) {
@@ -107,7 +108,7 @@ impl Line<'_> {
         match (value, self.fields.header(name)) {
             (None, _) | (_, Mode::Drop) => quote(out, None),
             (Some(_), Mode::Redact) => quote(out, Some(REDACTED)),
-            (Some(value), Mode::Keep) => quote(out, Some(&text(value))),
+            (Some(value), Mode::Keep) => quote(out, Some(&header_text(value))),
         }
     }
 
@@ -116,47 +117,33 @@ impl Line<'_> {
     }
 
     fn clf_time(&self, out: &mut Vec<u8>) {
-        let time = if self.fields.keeps(Field::StartUtc) {
-            utc(self.start())
+        let offset = if self.fields.keeps(Field::StartUtc) {
+            UtcOffset::UTC
         } else if self.fields.keeps(Field::StartLocal) {
-            utc(self.start()).to_offset(self.offset)
+            self.offset
         } else {
             out.push(b'-');
             return;
         };
-        let (hour, minute, second) = time.to_hms();
-        let (offset_hours, offset_minutes, _) = time.offset().as_hms();
-        let month = time.month().to_string();
-        let sign = if time.offset().is_negative() { '-' } else { '+' };
-        put(
-            out,
-            format_args!(
-                "{:02}/{}/{:04}:{hour:02}:{minute:02}:{second:02} {sign}{:02}{:02}",
-                time.day(),
-                month.get(..3).unwrap_or(&month),
-                time.year(),
-                offset_hours.unsigned_abs(),
-                offset_minutes.unsigned_abs(),
-            ),
-        );
+        times::put_clf(out, self.start(), offset);
     }
 
     /// The whole of `X-Forwarded-For` where that is believed, else the client's address.
-    fn client_host(&self) -> String {
+    fn client_host(&self) -> Cow<'_, str> {
         match self.summary.forwarded_for {
-            Some(value) => text(value).into_owned(),
-            None => self.summary.client.ip().to_canonical().to_string(),
+            Some(value) => header_text(value),
+            None => text::address(self.summary.client.ip().to_canonical()).into(),
         }
     }
 
     /// The target, with its query as far as that is kept.
-    fn path(&self) -> String {
-        let Some(uri) = self.summary.uri else { return String::new() };
-        let Some(target) = uri.path_and_query() else { return uri.to_string() };
+    fn path(&self) -> Cow<'_, str> {
+        let Some(uri) = self.summary.uri else { return "".into() };
+        let Some(target) = uri.path_and_query() else { return uri.to_string().into() };
         match (target.query(), self.fields.query) {
-            (None, _) | (_, Mode::Keep) => target.as_str().to_owned(),
-            (Some(_), Mode::Drop) => target.path().to_owned(),
-            (Some(query), Mode::Redact) => format!("{}?{}", target.path(), redacted(query)),
+            (None, _) | (_, Mode::Keep) => target.as_str().into(),
+            (Some(_), Mode::Drop) => target.path().into(),
+            (Some(query), Mode::Redact) => format!("{}?{}", target.path(), redacted(query)).into(),
         }
     }
 
@@ -174,7 +161,7 @@ impl Line<'_> {
         object.text("msg", "");
         self.headers(&mut object, "request_", self.summary.request_headers);
         let now = Duration::from_secs(self.now.as_secs());
-        object.text("time", &rfc3339(utc(now).to_offset(self.offset)));
+        object.time("time", now, self.offset);
         out.extend_from_slice(b"}\n");
     }
 
@@ -182,9 +169,11 @@ impl Line<'_> {
         let summary = self.summary;
         let nanoseconds = |duration: Duration| duration.as_nanos();
         match field {
-            Field::ClientAddr => object.text(name, &summary.client.to_string()),
+            Field::ClientAddr => object.text(name, &text::socket_address(summary.client)),
             Field::ClientHost => object.text(name, &self.client_host()),
-            Field::ClientPort => object.text(name, &summary.client.port().to_string()),
+            Field::ClientPort => {
+                object.text(name, itoa::Buffer::new().format(summary.client.port()));
+            }
             Field::ClientUsername => object.text(name, summary.username.unwrap_or("-")),
             Field::DownstreamContentSize => object.number(name, summary.response_bytes),
             Field::DownstreamStatus => object.number(name, summary.status),
@@ -214,9 +203,9 @@ impl Line<'_> {
             Field::ServiceName => object.text_of(name, summary.service),
             Field::ServiceUrl => object.text_of(name, summary.server_url),
             Field::StartLocal => {
-                object.text(name, &rfc3339(utc(self.start()).to_offset(self.offset)));
+                object.time(name, self.start(), self.offset);
             }
-            Field::StartUtc => object.text(name, &rfc3339(utc(self.start()))),
+            Field::StartUtc => object.time(name, self.start(), UtcOffset::UTC),
             Field::TlsCipher => object.text_of(name, summary.tls.as_ref().map(|tls| tls.cipher)),
             Field::TlsClientSubject => {
                 let certificate = summary.tls.as_ref().and_then(|tls| tls.client_certificate);
@@ -227,8 +216,8 @@ impl Line<'_> {
         }
     }
 
-    fn host(&self) -> String {
-        self.summary.host.map(|host| text(host).into_owned()).unwrap_or_default()
+    fn host(&self) -> Cow<'_, str> {
+        self.summary.host.map(header_text).unwrap_or_default()
     }
 
     /// Headers under their canonical names, in the order of these. Values of a name are joined by `,`.
@@ -241,7 +230,7 @@ impl Line<'_> {
                 Mode::Drop => continue,
                 Mode::Redact => REDACTED.to_owned(),
                 Mode::Keep => {
-                    let values: Vec<_> = headers.get_all(name).iter().map(text).collect();
+                    let values: Vec<_> = headers.get_all(name).iter().map(header_text).collect();
                     values.join(",")
                 }
             };
@@ -257,16 +246,24 @@ struct Object<'a> {
 }
 
 impl Object<'_> {
+    /// Names are ours, or tokens of HTTP: nothing in them needs an escape.
     fn name(&mut self, name: &str) {
-        self.out.push(if self.empty { b'{' } else { b',' });
+        self.out.extend_from_slice(if self.empty { b"{\"" } else { b",\"" });
         self.empty = false;
-        json_text(self.out, name);
-        self.out.push(b':');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
     }
 
     fn text(&mut self, name: &str, value: &str) {
         self.name(name);
-        json_text(self.out, value);
+        text::json(self.out, value);
+    }
+
+    fn time(&mut self, name: &str, since_epoch: Duration, offset: UtcOffset) {
+        self.name(name);
+        self.out.push(b'"');
+        times::put_rfc3339(self.out, since_epoch, offset);
+        self.out.push(b'"');
     }
 
     /// Leaves the member out where there is no value.
@@ -276,49 +273,23 @@ impl Object<'_> {
         }
     }
 
-    fn number(&mut self, name: &str, value: impl Display) {
+    fn number(&mut self, name: &str, value: impl Integer) {
         self.name(name);
-        put(self.out, value);
+        text::number(self.out, value);
     }
-}
-
-fn json_text(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("a string always has a JSON form");
-}
-
-fn put(out: &mut Vec<u8>, value: impl Display) {
-    write!(out, "{value}").expect("writing to memory does not fail");
 }
 
 fn quote(out: &mut Vec<u8>, value: Option<&str>) {
     out.push(b'"');
     match value {
         None | Some("") => out.push(b'-'),
-        Some(value) => escape(out, value),
+        Some(value) => text::escaped(out, value),
     }
     out.push(b'"');
 }
 
-/// Keeps what a client sends from ending a value or the line.
-fn escape(out: &mut Vec<u8>, value: &str) {
-    for character in value.chars() {
-        match character {
-            '"' | '\\' => put(out, format_args!("\\{character}")),
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            _ if character.is_control() => put(out, format_args!("\\x{:02x}", character as u32)),
-            _ => put(out, character),
-        }
-    }
-}
-
-fn text(value: &HeaderValue) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(value.as_bytes())
-}
-
-fn rfc3339(time: OffsetDateTime) -> String {
-    time.format(&Rfc3339).unwrap_or_default()
+fn header_text(value: &HeaderValue) -> Cow<'_, str> {
+    value.to_str().map_or_else(|_other| String::from_utf8_lossy(value.as_bytes()), Cow::Borrowed)
 }
 
 fn protocol(version: Version) -> &'static str {

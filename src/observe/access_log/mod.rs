@@ -10,6 +10,8 @@ mod fields;
 mod line;
 #[cfg(test)]
 mod tests;
+mod text;
+mod times;
 mod writer;
 
 use std::path::Path;
