@@ -320,20 +320,20 @@ pub(crate) fn entry_of(entry: proto::LogEntry) -> Result<RaftEntry, Error> {
 fn stored_entry_to(key: &str, entry: &Entry) -> proto::StoredEntry {
     proto::StoredEntry {
         key: key.to_owned(),
-        value: entry.bytes.clone(),
+        value: entry.bytes.to_bytes(),
         revision: entry.revision.0,
     }
 }
 
 /// Values are copied, so that none keeps the whole state snapshot's memory.
-fn stored_entry_of(entry: proto::StoredEntry) -> (String, Entry) {
-    let bytes = Bytes::copy_from_slice(&entry.value);
-    (entry.key, Entry { revision: Revision(entry.revision), bytes })
+fn stored_entry_of(entry: proto::StoredEntry) -> (Arc<str>, Entry) {
+    let bytes = (&*entry.value).into();
+    (entry.key.into(), Entry { revision: Revision(entry.revision), bytes })
 }
 
 fn change_to(change: &Change) -> proto::Change {
     let key = |key: &KeyChange| proto::KeyChange {
-        key: key.key.clone(),
+        key: key.key.to_string(),
         deleted: key.kind == ChangeKind::Deleted,
         previous: key.previous.as_ref().map(|entry| stored_entry_to("", entry)),
     };
@@ -348,7 +348,7 @@ fn change_to(change: &Change) -> proto::Change {
 
 fn change_of(change: proto::Change) -> Change {
     let key = |key: proto::KeyChange| KeyChange {
-        key: key.key,
+        key: key.key.into(),
         kind: if key.deleted { ChangeKind::Deleted } else { ChangeKind::Set },
         previous: key.previous.map(|entry| stored_entry_of(entry).1),
     };

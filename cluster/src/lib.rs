@@ -21,6 +21,7 @@ mod state;
 mod status;
 mod store;
 mod transport;
+mod value;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -53,6 +54,7 @@ pub use self::status::{Leadership, PeerReport, PeerStatus, Role, Status};
 use self::store::Backend;
 pub use self::store::Error as StoreError;
 pub use self::transport::tls::Error as TlsError;
+pub use self::value::Value;
 
 /// Longest wait for the peer port to close and the files to be let go.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -189,7 +191,7 @@ impl Cluster {
         &self,
         provider: &str,
         revision: Revision,
-    ) -> Result<Map<String, Entry>, Compacted> {
+    ) -> Result<Map<Arc<str>, Entry>, Compacted> {
         self.0.core.shared.read().state.document_at(provider, revision)
     }
 

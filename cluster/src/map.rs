@@ -101,9 +101,17 @@ impl<K: Ord, V> Map<K, V> {
     where
         K: Borrow<Q>,
     {
+        self.get_key_value(key).map(|(_, value)| value)
+    }
+
+    /// The same, with the key as it stands here.
+    pub fn get_key_value<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
+    where
+        K: Borrow<Q>,
+    {
         let (_, chunk) = self.chunk(key)?;
         let place = chunk.binary_search_by(|(known, _)| known.borrow().cmp(key)).ok()?;
-        chunk.get(place).map(|(_, value)| value)
+        chunk.get(place).map(|(known, value)| (known, value))
     }
 
     /// True if something stands under a key.

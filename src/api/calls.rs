@@ -270,7 +270,7 @@ impl Inner {
     async fn read_object(&self, head: &Head, object: &Object) -> Result<Response, Problem> {
         let documents = self.read(head).await?;
         let own = documents.documents.get(PROVIDER);
-        let entry = own.and_then(|document| document.entries.get(&object.key));
+        let entry = own.and_then(|document| document.entries.get(object.key.as_str()));
         let path = document::path_of(&object.key);
         let entry = entry.ok_or_else(|| Problem::not_found(format!("there is no {path}")))?;
         let value: Value = serde_json::from_slice(&entry.bytes).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! The document of the provider `cluster`: as JSON, from a body, merged, compared.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -14,7 +15,7 @@ use crate::config::dynamic::Configuration;
 use crate::config::node::{self, Document, Format, Node};
 
 /// Entries by key, as the log holds them.
-pub(crate) type Stored = Entries<String, Entry>;
+pub(crate) type Stored = Entries<Arc<str>, Entry>;
 /// Entries by key, as a write wants them.
 pub(crate) type Wanted = BTreeMap<String, Bytes>;
 
@@ -252,16 +253,16 @@ fn merge(target: &mut Value, patch: &Value) {
 pub(crate) fn keep_names(wanted: Wanted, stored: &Stored) -> Wanted {
     let (certificates, mut kept): (Wanted, Wanted) =
         wanted.into_iter().partition(|(key, _)| key.starts_with(CERTIFICATES));
-    let known: Vec<(&String, &Bytes)> = stored
+    let known: Vec<(&str, &[u8])> = stored
         .iter()
         .filter(|(key, _)| key.starts_with(CERTIFICATES))
-        .map(|(key, entry)| (key, &entry.bytes))
+        .map(|(key, entry)| (&**key, &*entry.bytes))
         .collect();
     let mut rest = Vec::new();
     for bytes in certificates.into_values() {
-        let same = known.iter().find(|(key, old)| **old == bytes && !kept.contains_key(*key));
+        let same = known.iter().find(|(key, old)| **old == *bytes && !kept.contains_key(*key));
         match same {
-            Some((key, _)) => drop(kept.insert((*key).clone(), bytes)),
+            Some((key, _)) => drop(kept.insert((*key).to_owned(), bytes)),
             None => rest.push(bytes),
         }
     }
@@ -288,7 +289,11 @@ pub(crate) struct Difference {
 impl Difference {
     pub(crate) fn new(stored: &Stored, wanted: &Wanted) -> Self {
         let mut difference = Self {
-            deleted: stored.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect(),
+            deleted: stored
+                .keys()
+                .filter(|key| !wanted.contains_key(&***key))
+                .map(ToString::to_string)
+                .collect(),
             ..Self::default()
         };
         difference.add(stored, wanted);
@@ -298,7 +303,11 @@ impl Difference {
     /// What a write of some objects changes; all others stay.
     pub(crate) fn of_objects(stored: &Stored, wanted: &Wanted, unwanted: &[String]) -> Self {
         let mut difference = Self {
-            deleted: unwanted.iter().filter(|key| stored.contains_key(*key)).cloned().collect(),
+            deleted: unwanted
+                .iter()
+                .filter(|key| stored.contains_key(key.as_str()))
+                .cloned()
+                .collect(),
             ..Self::default()
         };
         difference.add(stored, wanted);
@@ -307,8 +316,8 @@ impl Difference {
 
     fn add(&mut self, stored: &Stored, wanted: &Wanted) {
         for (key, bytes) in wanted {
-            match stored.get(key) {
-                Some(entry) if entry.bytes == *bytes => continue,
+            match stored.get(key.as_str()) {
+                Some(entry) if *entry.bytes == **bytes => continue,
                 Some(_) => {}
                 None => {
                     self.created.insert(key.clone());
@@ -341,8 +350,8 @@ mod tests {
     use super::*;
 
     fn stored(entries: &[(&str, &str)]) -> Stored {
-        let entry = |value: &str| Entry { revision: Revision(1), bytes: value.to_owned().into() };
-        entries.iter().map(|(key, value)| ((*key).to_owned(), entry(value))).collect()
+        let entry = |value: &str| Entry { revision: Revision(1), bytes: value.into() };
+        entries.iter().map(|(key, value)| ((*key).into(), entry(value))).collect()
     }
 
     fn wanted(entries: &[(&str, &str)]) -> Wanted {
@@ -402,9 +411,9 @@ mod tests {
             b"{\"http\":{\"routers\":{\"a\":{\"rule\":\"Host(`a`)\",\"service\":\"s\"},\"b\":{\"rule\":\"Host(`b`)\",\"service\":\"s\"}}}}",
         );
         let before = decode(&body, Format::Json).unwrap();
-        let revision = Revision(3);
+        let entry = |bytes: Bytes| Entry { revision: Revision(3), bytes: (&*bytes).into() };
         let before: Stored =
-            before.into_iter().map(|(key, bytes)| (key, Entry { revision, bytes })).collect();
+            before.into_iter().map(|(key, bytes)| (key.into(), entry(bytes))).collect();
         let change = json!({"http": {"routers": {"a": null, "b": {"service": "t"}}}});
         let after = patched(&before, &change).unwrap();
         let difference = Difference::new(&before, &after);

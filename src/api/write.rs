@@ -456,11 +456,11 @@ fn missing(object: &Object) -> Problem {
 }
 
 fn unchanged(stored: &Stored) -> Wanted {
-    stored.iter().map(|(key, entry)| (key.clone(), entry.bytes.clone())).collect()
+    stored.iter().map(|(key, entry)| (key.to_string(), entry.bytes.to_bytes())).collect()
 }
 
 fn revision_of(document: &Document, object: &Object) -> Revision {
-    document.entries.get(&object.key).map_or(Revision(0), |entry| entry.revision)
+    document.entries.get(object.key.as_str()).map_or(Revision(0), |entry| entry.revision)
 }
 
 fn dry_run(head: &Head) -> bool {

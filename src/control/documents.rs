@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use pontoon_cluster::{
     Cluster, Command, Document, Documents, Entry, Expected, PatchDocument, ProposeError,
-    PutDocument, Reply, Revision,
+    PutDocument, Reply, Revision, Value,
 };
 use tokio::sync::watch;
 
@@ -88,7 +87,8 @@ impl Store {
         };
         let command = match edits {
             None => {
-                let entries = entries.iter().map(|(key, value)| (key.to_string(), value.clone()));
+                let entries = entries.iter();
+                let entries = entries.map(|(key, value)| (key.to_string(), value.to_bytes()));
                 let put = PutDocument {
                     provider: provider.to_owned(),
                     entries: entries.collect(),
@@ -99,10 +99,13 @@ impl Store {
             }
             Some(edits) => {
                 let any = Expected::Any;
+                let set = edits.set.iter();
+                let set = set.map(|(key, value)| (key.to_string(), value.to_bytes(), any));
+                let deleted = edits.deleted.iter().map(|key| (key.to_string(), any));
                 let patch = PatchDocument {
                     provider: provider.to_owned(),
-                    set: edits.set.into_iter().map(|(key, value)| (key, value, any)).collect(),
-                    delete: edits.deleted.into_iter().map(|key| (key, any)).collect(),
+                    set: set.collect(),
+                    delete: deleted.collect(),
                     expected_document: Expected::still(edits.expected),
                     fence: Some(term),
                 };
@@ -122,8 +125,8 @@ impl Store {
 /// What changes in a document.
 #[derive(Debug, Default)]
 pub(crate) struct Edits {
-    pub(crate) set: Vec<(String, Bytes)>,
-    pub(crate) deleted: Vec<String>,
+    pub(crate) set: Vec<(Arc<str>, Value)>,
+    pub(crate) deleted: Vec<Arc<str>>,
     /// The revision of the document that they are for.
     pub(crate) expected: Revision,
 }
@@ -138,17 +141,17 @@ impl Alone {
     fn change(&self, provider: &str, entries: &Entries, edits: Option<Edits>) {
         let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
         let revision = Revision(documents.revision.0 + 1);
-        let entry = |bytes: &Bytes| Entry { revision, bytes: bytes.clone() };
+        let entry = |bytes: &Value| Entry { revision, bytes: bytes.clone() };
         let known = documents.documents.get(provider).map(|known| known.entries.clone());
         let entries = match (known, edits) {
             (Some(mut known), Some(edits)) => {
                 known.extend(edits.set.iter().map(|(key, bytes)| (key.clone(), entry(bytes))));
                 for key in &edits.deleted {
-                    known.remove(key);
+                    known.remove(&**key);
                 }
                 known
             }
-            _ => entries.iter().map(|(key, bytes)| (key.to_string(), entry(bytes))).collect(),
+            _ => entries.iter().map(|(key, bytes)| (key.clone(), entry(bytes))).collect(),
         };
         let mut next = Documents::clone(&documents);
         next.revision = revision;

@@ -64,17 +64,17 @@ fn edits(
     if let Some(last) = known {
         for one in last.entries.differences(wanted, PartialEq::eq) {
             match one.new {
-                Some(bytes) => edits.set.push((one.key.to_string(), bytes.clone())),
-                None => edits.deleted.push(one.key.to_string()),
+                Some(bytes) => edits.set.push((one.key.clone(), bytes.clone())),
+                None => edits.deleted.push(one.key.clone()),
             }
         }
         return Some(edits);
     }
-    let gone = document.entries.keys().filter(|key| !wanted.contains_key(key.as_str()));
+    let gone = document.entries.keys().filter(|key| !wanted.contains_key(&***key));
     edits.deleted.extend(gone.cloned());
     for (key, bytes) in wanted {
         if document.entries.get(&**key).is_none_or(|entry| entry.bytes != *bytes) {
-            edits.set.push((key.to_string(), bytes.clone()));
+            edits.set.push((key.clone(), bytes.clone()));
         }
     }
     Some(edits)
@@ -82,12 +82,12 @@ fn edits(
 
 #[cfg(test)]
 mod tests {
-    use pontoon_cluster::{Entry, Revision};
+    use pontoon_cluster::{Entry, Revision, Value};
 
     use super::*;
 
     fn entries(all: &[(&str, &str)]) -> Entries {
-        all.iter().map(|(key, value)| ((*key).into(), (*value).to_owned().into())).collect()
+        all.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
     }
 
     #[test]
@@ -95,15 +95,15 @@ mod tests {
         let old = entries(&[("a", "1"), ("b", "1"), ("c", "1")]);
         let new = entries(&[("a", "1"), ("b", "2"), ("d", "1")]);
         let revision = Revision(7);
-        let entry = |(key, bytes): (&Arc<str>, &bytes::Bytes)| {
-            (key.to_string(), Entry { revision, bytes: bytes.clone() })
+        let entry = |(key, bytes): (&Arc<str>, &Value)| {
+            (key.clone(), Entry { revision, bytes: bytes.clone() })
         };
         let document = Arc::new(Document { revision, entries: old.iter().map(entry).collect() });
         let published = Published { entries: old, document: document.clone() };
         assert!(edits(None, Some(&published), &new).is_none());
         for published in [None, Some(&published)] {
             let found = edits(Some(&document), published, &new).unwrap();
-            let set: Vec<&str> = found.set.iter().map(|(key, _)| key.as_str()).collect();
+            let set: Vec<&str> = found.set.iter().map(|(key, _)| &**key).collect();
             assert_eq!(
                 (set, found.deleted, found.expected),
                 (vec!["b", "d"], vec!["c".into()], revision)

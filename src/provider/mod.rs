@@ -14,13 +14,12 @@ pub(crate) mod swarm;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use pontoon_cluster::Map;
+use pontoon_cluster::{Map, Value};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// One provider's whole configuration as entries: key such as `http/routers/NAME`, value canonical JSON.
-pub(crate) type Entries = Map<Arc<str>, Bytes>;
+pub(crate) type Entries = Map<Arc<str>, Value>;
 
 /// Why a provider cannot go on. It is logged; the others go on.
 #[derive(Debug, thiserror::Error)]

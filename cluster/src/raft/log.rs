@@ -16,12 +16,13 @@ use crate::lock;
 use crate::store::writer::Writer;
 use crate::store::{Backend, Error, Step};
 
-/// Entries kept in memory, by size; older ones are read from the store.
-const CACHE_BYTES: usize = 64 << 20;
+/// Entries kept in memory, by size; older ones are read from the store. What is not committed stays, whatever its size.
+const CACHE_BYTES: usize = 4 << 20;
 /// Entries sent or read in one go, by size; one entry may be larger.
 const READ_BYTES: usize = 8 << 20;
 const ENTRY_OVERHEAD: usize = 128;
-/// How long the mark of what is committed may wait for a write that takes it along.
+/// How long the mark of what is committed may wait for a write that takes it along. After that time what was committed
+/// has been applied and sent, too, so that a large entry need not stay in memory.
 const COMMITTED_DELAY: Duration = Duration::from_millis(20);
 
 #[derive(Default)]
@@ -56,9 +57,14 @@ impl Cache {
         self.bytes += size(&entry);
         self.last = Some(entry.log_id);
         self.entries.insert(entry.log_id.index, entry);
+        self.shrink(durable);
+    }
+
+    /// Lets go of the oldest entries while there are too many, as far as `last`.
+    fn shrink(&mut self, last: u64) {
         while self.bytes > CACHE_BYTES {
             match self.entries.first_key_value() {
-                Some((index, _)) if *index <= durable => {}
+                Some((index, _)) if *index <= last => {}
                 _ => return,
             }
             if let Some((_, entry)) = self.entries.pop_first() {
@@ -151,6 +157,17 @@ impl LogStore {
             Some(step) => self.writer.write(vec![step]).await,
             None => Ok(()),
         }
+    }
+
+    /// The same, and lets go of what is committed and need not stay in memory.
+    async fn settle(&self) {
+        if let Err(error) = self.flush().await {
+            tracing::debug!(%error, "cannot store what is committed");
+        }
+        let durable = self.writer.durable();
+        let mut cache = lock(&self.cache);
+        let committed = cache.committed.map_or(0, |id| id.index);
+        cache.shrink(durable.min(committed));
     }
 
     /// Entries that are in the store only, up to the first in memory.
@@ -284,9 +301,7 @@ impl RaftLogStorage<Types> for LogStore {
             let store = self.clone();
             tokio::runtime::Handle::current().spawn(async move {
                 tokio::time::sleep(COMMITTED_DELAY).await;
-                if let Err(error) = store.flush().await {
-                    tracing::debug!(%error, "cannot store what is committed");
-                }
+                store.settle().await;
             });
         }
         Ok(())
@@ -354,5 +369,39 @@ impl RaftLogStorage<Types> for LogStore {
         }
         let steps = vec![meta("purged", &codec::log_id_to(&id)), Step::PurgeTo(id.index)];
         self.writer.write(steps).await.map_err(|error| writing(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::CommittedLeaderId;
+    use openraft::storage::RaftLogStorageExt as _;
+
+    use super::*;
+    use crate::metrics::Counters;
+    use crate::raft::Encoded;
+    use crate::store::memory::Memory;
+
+    fn entry(index: u64, bytes: usize) -> RaftEntry {
+        let log_id = LogId::new(CommittedLeaderId::new(1, 1), index);
+        RaftEntry { log_id, payload: EntryPayload::Normal(Encoded(vec![7; bytes].into())) }
+    }
+
+    /// A document of many routers stayed in memory a second time until enough was written after it.
+    #[tokio::test]
+    async fn a_large_entry_leaves_memory_when_it_is_committed() {
+        let backend: Arc<dyn Backend> = Arc::new(Memory::default());
+        let writer = Writer::start(Arc::clone(&backend), Arc::new(Counters::default())).unwrap();
+        let mut log = LogStore::open(backend, writer).unwrap();
+        let entries = [entry(1, 1), entry(2, CACHE_BYTES), entry(3, 1)];
+        log.blocking_append(entries.clone()).await.unwrap();
+        let held = |log: &LogStore| lock(&log.cache).entries.keys().copied().collect::<Vec<_>>();
+        log.settle().await;
+        assert_eq!(held(&log), [1, 2, 3], "it is not committed");
+        log.save_committed(Some(entries[2].log_id)).await.unwrap();
+        log.settle().await;
+        assert_eq!(held(&log), [3]);
+        assert_eq!(lock(&log.cache).bytes, size(&entries[2]));
+        assert_eq!(log.try_get_log_entries(1..4).await.unwrap(), entries);
     }
 }

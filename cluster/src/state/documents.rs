@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::history::{Change, ChangeKind, KeyChange};
 use crate::command::{Expected, PatchDocument, PutDocument, Reply, Revision};
 use crate::map::Map;
+use crate::value::Value;
 
 /// Longest provider name and entry key.
 const NAME_BYTES_MAX: usize = 1024;
@@ -23,7 +24,7 @@ pub struct Entry {
     /// When it was last changed.
     pub revision: Revision,
     /// What it holds; the schema is not known here.
-    pub bytes: Bytes,
+    pub bytes: Value,
 }
 
 /// What one provider published.
@@ -32,7 +33,7 @@ pub struct Document {
     /// When it was last changed.
     pub revision: Revision,
     /// Entries by key, such as `http/routers/api`.
-    pub entries: Map<String, Entry>,
+    pub entries: Map<Arc<str>, Entry>,
 }
 
 /// All documents as of one revision.
@@ -61,7 +62,7 @@ pub(super) struct Context<'a> {
     pub(super) bounded: bool,
 }
 
-fn cost(key: &str, bytes: &Bytes) -> usize {
+fn cost(key: &str, bytes: &[u8]) -> usize {
     key.len() + bytes.len() + ENTRY_OVERHEAD
 }
 
@@ -101,16 +102,16 @@ impl Store {
         let current = self.documents.get(&command.provider);
         let mut edits: Vec<(&str, Option<&Bytes>)> = Vec::new();
         if let Some(document) = current {
-            let gone = document.entries.keys().filter(|key| !wanted.contains_key(key.as_str()));
-            edits.extend(gone.map(|key| (key.as_str(), None)));
+            let gone = document.entries.keys().filter(|key| !wanted.contains_key(&***key));
+            edits.extend(gone.map(|key| (&**key, None)));
         }
         for (key, bytes) in wanted {
             let stored = current.and_then(|document| document.entries.get(key));
-            if stored.is_none_or(|entry| entry.bytes != *bytes) {
+            if stored.is_none_or(|entry| *entry.bytes != **bytes) {
                 edits.push((key, Some(bytes)));
             }
         }
-        let edits = owned(&edits);
+        let edits = owned(&edits, current.map(Arc::as_ref));
         let created = current.is_none();
         if edits.is_empty() && !created {
             return (Reply::Unchanged, None);
@@ -142,22 +143,23 @@ impl Store {
                 return (refused(format!("key `{key}` stands twice in the command")), None);
             }
         }
-        let created = command.set.iter().any(|(key, ..)| !current.entries.contains_key(key));
+        let created =
+            command.set.iter().any(|(key, ..)| !current.entries.contains_key(key.as_str()));
         let differs = |(key, bytes): &(&str, Option<&Bytes>)| {
-            current.entries.get(*key).map(|entry| &entry.bytes) != *bytes
+            current.entries.get(*key).map(|entry| &*entry.bytes) != bytes.map(|bytes| &**bytes)
         };
         let edits: Vec<_> = edits.into_iter().filter(differs).collect();
         if edits.is_empty() {
             return (Reply::Unchanged, None);
         }
-        let edits = owned(&edits);
+        let edits = owned(&edits, Some(current));
         self.store(&command.provider, edits, created, context)
     }
 
     fn store(
         &mut self,
         provider: &str,
-        edits: Vec<(String, Option<Bytes>)>,
+        edits: Vec<(Arc<str>, Option<Value>)>,
         created: bool,
         context: Context<'_>,
     ) -> (Reply, Option<Change>) {
@@ -165,7 +167,7 @@ impl Store {
         let current = self.documents.get(provider).map_or(&empty, |document| document);
         let mut bytes = self.bytes;
         for (key, value) in &edits {
-            let before = current.entries.get(key).map_or(0, |entry| cost(key, &entry.bytes));
+            let before = current.entries.get(&**key).map_or(0, |entry| cost(key, &entry.bytes));
             let after = value.as_ref().map_or(0, |value| cost(key, value));
             bytes = bytes.saturating_sub(before).saturating_add(after);
         }
@@ -183,7 +185,7 @@ impl Store {
                     let entry = Entry { revision, bytes };
                     (ChangeKind::Set, document.entries.insert(key.clone(), entry))
                 }
-                None => (ChangeKind::Deleted, document.entries.remove(&key)),
+                None => (ChangeKind::Deleted, document.entries.remove(&*key)),
             };
             keys.push(KeyChange { key, kind, previous });
         }
@@ -215,10 +217,17 @@ fn too_large() -> Reply {
     refused(format!("all documents together would exceed {DOCUMENT_BYTES_MAX} bytes"))
 }
 
-/// Values are copied, so that a small one does not keep the whole command's memory.
-fn owned(edits: &[(&str, Option<&Bytes>)]) -> Vec<(String, Option<Bytes>)> {
-    let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
-    edits.iter().map(|(key, bytes)| ((*key).to_owned(), bytes.map(copy))).collect()
+/// Values are copied, so that a small one does not keep the whole command's memory. A key that `document` has is
+/// that one.
+fn owned(
+    edits: &[(&str, Option<&Bytes>)],
+    document: Option<&Document>,
+) -> Vec<(Arc<str>, Option<Value>)> {
+    let key = |key: &str| {
+        let known = document.and_then(|document| document.entries.get_key_value(key));
+        known.map_or_else(|| key.into(), |(known, _)| known.clone())
+    };
+    edits.iter().map(|(name, bytes)| (key(name), bytes.map(|bytes| (&**bytes).into()))).collect()
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), Reply> {

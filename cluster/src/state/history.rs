@@ -26,7 +26,7 @@ pub enum ChangeKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyChange {
     /// Which entry.
-    pub key: String,
+    pub key: Arc<str>,
     /// What happened.
     pub kind: ChangeKind,
     /// What it was before; none if it did not exist.
@@ -112,7 +112,7 @@ impl History {
         provider: &str,
         document: Option<&Document>,
         revision: Revision,
-    ) -> Result<Map<String, Entry>, Compacted> {
+    ) -> Result<Map<Arc<str>, Entry>, Compacted> {
         self.check(revision)?;
         let mut entries = document.map(|document| document.entries.clone()).unwrap_or_default();
         let later = self.changes.iter().rev().take_while(|change| change.revision > revision);
@@ -120,7 +120,7 @@ impl History {
             for key in &change.keys {
                 match &key.previous {
                     Some(entry) => entries.insert(key.key.clone(), entry.clone()),
-                    None => entries.remove(&key.key),
+                    None => entries.remove(&*key.key),
                 };
             }
         }

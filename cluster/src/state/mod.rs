@@ -182,7 +182,7 @@ impl State {
         &self,
         provider: &str,
         revision: Revision,
-    ) -> Result<Map<String, Entry>, Compacted> {
+    ) -> Result<Map<Arc<str>, Entry>, Compacted> {
         let document = self.store.documents.get(provider).map(Arc::as_ref);
         self.history.document_at(provider, document, revision)
     }
@@ -191,7 +191,8 @@ impl State {
 /// The documents of a state, as a backup holds them.
 pub(crate) fn exported(store: &Store) -> Vec<(String, Vec<(String, Bytes)>)> {
     let entries = |document: &Document| {
-        document.entries.iter().map(|(key, entry)| (key.clone(), entry.bytes.clone())).collect()
+        let entries = document.entries.iter();
+        entries.map(|(key, entry)| (key.to_string(), entry.bytes.to_bytes())).collect()
     };
     store.documents.iter().map(|(name, document)| (name.clone(), entries(document))).collect()
 }

@@ -68,7 +68,7 @@ fn a_patch_changes_all_or_nothing() {
     assert!(!state.store.documents["p"].entries.contains_key("b"));
     patch.delete = vec![("a".into(), Expected::At(Revision(1)))];
     assert!(matches!(run(&mut state, [Command::patch(patch, "t")]), Reply::Stored { .. }));
-    let keys: Vec<_> = state.store.documents["p"].entries.keys().collect();
+    let keys: Vec<&str> = state.store.documents["p"].entries.keys().map(|key| &**key).collect();
     assert_eq!(keys, ["b"]);
 }
 
@@ -176,7 +176,7 @@ fn history_is_bounded_and_says_from_where() {
     let floor = state.history.floor();
     assert_eq!(floor, Revision(100));
     assert_eq!(state.document_at("p", Revision(99)), Err(Compacted { floor }));
-    assert_eq!(state.document_at("p", floor).unwrap()["a"].bytes, "99");
+    assert_eq!(state.document_at("p", floor).unwrap()["a"].bytes, "99".into());
     assert_eq!(state.history.since(floor).unwrap().len(), 1000);
 }
 

@@ -15,7 +15,8 @@ use super::{Backend, Error, Record, Step};
 use crate::secret::Keyring;
 
 const SEGMENT_BYTES: usize = 8 << 20;
-const CACHE_BYTES: u64 = 32 << 20;
+/// Nothing is read twice but at the start: openraft gets the newest entries from memory.
+const CACHE_BYTES: u64 = 8 << 20;
 const CHUNK_BYTES: usize = 500 << 10;
 const LOG: u8 = b'l';
 const META: u8 = b'm';

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use bytes::Bytes;
 use percent_encoding::percent_decode_str;
+use pontoon_cluster::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -37,8 +37,8 @@ struct File {
     /// As it was when it was read; `None` where it must be read each time.
     mark: Option<Mark>,
     /// Sorted by their keys.
-    entries: Vec<(Arc<str>, Bytes)>,
-    certificates: Vec<Bytes>,
+    entries: Box<[(Arc<str>, Value)]>,
+    certificates: Box<[Value]>,
     /// What was wrong when it was last read.
     problems: Vec<String>,
     /// It has been used.
@@ -86,7 +86,7 @@ impl File {
         self.entries.is_empty() && self.certificates.is_empty()
     }
 
-    fn get(&self, key: &str) -> Option<&Bytes> {
+    fn get(&self, key: &str) -> Option<&Value> {
         let place = self.entries.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
         self.entries.get(place).map(|(_, bytes)| bytes)
     }
@@ -127,13 +127,15 @@ impl Known {
                 let mut file = File { good: true, ..File::default() };
                 file.problems = read.warnings.iter().map(ToString::to_string).collect();
                 file.mark = mark.filter(|_| read.stands_alone);
+                let (mut entries, mut certificates) = (Vec::new(), Vec::new());
                 for (key, bytes) in read.configuration.entries() {
                     if key.starts_with(CERTIFICATES) {
-                        file.certificates.push(bytes.into());
+                        certificates.push(bytes.into());
                     } else {
-                        file.entries.push((key.into(), bytes.into()));
+                        entries.push((key.into(), bytes.into()));
                     }
                 }
+                (file.entries, file.certificates) = (entries.into(), certificates.into());
                 self.put(path, file, Instant::now());
             }
             Err(found) => {
@@ -159,7 +161,7 @@ impl Known {
 
     /// Puts a file in the place of what was known of it.
     fn replace(&mut self, path: &Path, new: Option<File>) {
-        let old = match new {
+        let old = match new.map(|new| self.sharing(new)) {
             Some(new) => self.files.insert(path.to_owned(), new),
             None => self.files.remove(path),
         };
@@ -194,6 +196,18 @@ impl Known {
         }
     }
 
+    /// The file with what is known already in the place of what is equal.
+    fn sharing(&self, mut file: File) -> File {
+        for (key, bytes) in &mut file.entries {
+            if let Some((known, same)) = self.merged.get_key_value(&**key)
+                && same == bytes
+            {
+                (*key, *bytes) = (known.clone(), same.clone());
+            }
+        }
+        file
+    }
+
     /// The first file that has an object wins.
     fn settle(&mut self, key: &Arc<str>) {
         let mut holders = self.files.values().filter_map(|file| file.get(key));
@@ -213,7 +227,7 @@ impl Known {
     /// Certificates have no names: those of all files are numbered.
     fn number_certificates(&mut self) {
         let key = |number: usize| format!("{CERTIFICATES}{number:06}");
-        let all = self.files.values().flat_map(|file| &file.certificates);
+        let all = self.files.values().flat_map(|file| file.certificates.iter());
         let mut count = 0;
         for (number, bytes) in all.enumerate() {
             count = number + 1;
