@@ -23,9 +23,9 @@ pub(crate) struct Plan {
 #[derive(Default)]
 pub(crate) struct EntryPoint {
     /// Routes of requests without TLS.
-    pub(crate) plain: Table<Arc<Route>>,
+    pub(crate) plain: Table<Route>,
     /// Routes of requests over TLS.
-    pub(crate) secure: Table<Arc<Route>>,
+    pub(crate) secure: Table<Route>,
     /// Certificates and options for handshakes.
     pub(crate) tls: Arc<tls::Tables>,
     /// Routes of TCP connections; absent where there are none, so that HTTP is not kept waiting.
@@ -85,10 +85,11 @@ impl Https {
     }
 }
 
-/// A router that works: its middlewares and its service, ready to run.
+/// A router that works, as the table has it: its name is `name@provider`.
+pub(crate) type Routed = router::Entry<Route>;
+
+/// What a router that works does: its middlewares and its service, ready to run.
 pub(crate) struct Route {
-    /// `name@provider`
-    pub(crate) name: Arc<str>,
     /// `name@provider` of its service; where routers are below it, what stands for one in metrics.
     pub(crate) service: Arc<str>,
     /// Routers are below it, no service.
@@ -105,18 +106,14 @@ pub(crate) struct Route {
 pub(crate) struct Below {
     /// `name@provider` of the router above.
     parent: Arc<str>,
-    entries: Vec<Arc<router::Entry<Arc<Route>>>>,
-    table: Table<Arc<Route>>,
+    entries: Vec<Arc<Routed>>,
+    table: Table<Route>,
     depth: usize,
 }
 
 impl Below {
     /// `depth` counts the layers from here on.
-    pub(crate) fn new(
-        parent: Arc<str>,
-        entries: Vec<Arc<router::Entry<Arc<Route>>>>,
-        depth: usize,
-    ) -> Self {
+    pub(crate) fn new(parent: Arc<str>, entries: Vec<Arc<Routed>>, depth: usize) -> Self {
         Self { parent, table: Table::new(&entries), entries, depth }
     }
 
@@ -125,12 +122,12 @@ impl Below {
     }
 
     /// The routers, by rising names.
-    pub(crate) fn entries(&self) -> &[Arc<router::Entry<Arc<Route>>>] {
+    pub(crate) fn entries(&self) -> &[Arc<Routed>] {
         &self.entries
     }
 
     /// True if it is made of these very entries.
-    pub(crate) fn is_of(&self, entries: &[Arc<router::Entry<Arc<Route>>>]) -> bool {
+    pub(crate) fn is_of(&self, entries: &[Arc<Routed>]) -> bool {
         self.entries.len() == entries.len()
             && self.entries.iter().zip(entries).all(|(mine, other)| Arc::ptr_eq(mine, other))
     }
@@ -139,16 +136,17 @@ impl Below {
 #[async_trait]
 impl Handler for Below {
     async fn handle(&self, request: Request) -> Result<Response, ProxyError> {
-        let route = {
+        let router = {
             let client = request.exchange().connection.remote.ip();
             let target = Target::new(request.method(), request.uri(), request.headers(), client)
                 .map_err(|_invalid| ProxyError::BadRequest("percent-encoding of the path"))?;
             self.table.find(&target).ok_or(ProxyError::NotFound)?.clone()
         };
+        let route = &router.value;
         request
             .exchange()
             .record()
-            .descend(&self.parent, (&route.name, &route.service, route.leads_on));
+            .descend(&self.parent, (&router.name, &route.service, route.leads_on));
         route.handler.handle(request).await
     }
 }

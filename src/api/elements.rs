@@ -100,7 +100,7 @@ fn router<O: Serialize>(options: &O, report: &RouterReport<O>) -> Fields {
     }
     fields.insert("status".to_owned(), json!(report.status));
     if !report.using.is_empty() {
-        fields.insert("using".to_owned(), json!(*report.using));
+        fields.insert("using".to_owned(), json!(report.using));
     }
     if !report.errors.is_empty() {
         fields.insert("error".to_owned(), json!(report.errors));

@@ -30,7 +30,7 @@ pub(super) fn of(now: &InForce, facts: &Facts) -> Value {
     }));
     let mut overview = json!({
         "http": {
-            "routers": count(report.routers.values().map(|one| one.status)),
+            "routers": count(report.routers.iter().map(|(_, one)| one.status)),
             "services": count(report.services.values().map(|one| one.object.status)),
             "middlewares": count(report.middlewares.values().map(|one| one.status)),
         },

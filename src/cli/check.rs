@@ -131,7 +131,7 @@ fn compiled(
     sources.insert("file".into(), Arc::new(source));
     let result = compile(&sources, &settings, &Compiled::default());
     findings.errors.extend(result.report.problems.iter().cloned());
-    for (name, router) in &result.report.routers {
+    for (name, router) in result.report.routers.iter() {
         let line = format!("router {name}: {}", router.errors.join("; "));
         match router.status {
             Status::Enabled => {}

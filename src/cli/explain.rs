@@ -121,7 +121,7 @@ fn standing_in(dynamic: &Configuration) -> Startup {
     let mut startup = startup::load(&inputs).map(|loaded| loaded.startup).unwrap_or_default();
     let routers = dynamic.http.iter().flat_map(|http| http.routers.values());
     for name in routers.flat_map(|router| &router.entry_points) {
-        startup.entry_points.entry(name.clone()).or_default();
+        startup.entry_points.entry(name.to_string()).or_default();
     }
     startup
 }

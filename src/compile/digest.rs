@@ -78,7 +78,7 @@ fn of_router(router: &Kept) -> Option<[u64; 4]> {
     hash.update(serde_json::to_vec(&*report.options).unwrap_or_default());
     if let Some(applied) = &report.applied {
         hash.update(serde_json::to_vec(&applied.observability).unwrap_or_default());
-        for entry_point in applied.entry_points.iter() {
+        for entry_point in &applied.entry_points {
             hash.update(entry_point.as_bytes());
             hash.update([0]);
         }

@@ -112,7 +112,7 @@ fn candidates<'a>(compiled: &'a Compiled, settings: &Settings, name: &str) -> Ve
     let on_it = |router: &&Arc<Kept>| {
         let report = &router.report;
         let asked = report.applied.iter().flat_map(|applied| applied.entry_points.iter());
-        report.using.iter().chain(asked).any(|using| using == name)
+        report.using.iter().chain(asked).any(|using| *using == name)
     };
     let mut routers: Vec<_> = compiled.memory.routers.iter().filter(on_it).collect();
     routers.retain(|router| router.report.options.parent_refs.is_empty());
@@ -122,7 +122,7 @@ fn candidates<'a>(compiled: &'a Compiled, settings: &Settings, name: &str) -> Ve
 
 fn sort(routers: &mut [&Arc<Kept>], settings: &Settings) {
     let place = |router: &Kept| {
-        let provider = &*router.provider;
+        let provider = router.provider();
         settings.precedence.iter().position(|one| one == provider).unwrap_or(usize::MAX)
     };
     routers.sort_by(|a, b| {
@@ -147,7 +147,7 @@ fn one<'a>(
         let taker = tried.taker(&routers, question);
         let Some(router) = taker else { break None };
         for name in &router.report.options.middlewares {
-            let name = qualify(name, &router.provider);
+            let name = qualify(name, router.provider());
             add_middleware(report, &name, &mut middlewares, 0);
         }
         let Some(below) = router.below() else { break taker };
@@ -157,7 +157,7 @@ fn one<'a>(
         sort(&mut routers, settings);
     };
     let service = taker.map(|router| {
-        service(report, &qualify(&router.report.options.service, &router.provider), 0)
+        service(report, &qualify(&router.report.options.service, router.provider()), 0)
     });
     let (entry_point, router) = (entry_point.to_owned(), taker.map(shown));
     let Tried { others, omitted } = tried;
@@ -204,7 +204,7 @@ impl Tried {
 
 fn shown(router: &Kept) -> Router {
     let report = &router.report;
-    let rule = report.options.rule.clone();
+    let rule = report.options.rule.to_string();
     Router { name: router.name.clone(), rule, priority: report.priority }
 }
 

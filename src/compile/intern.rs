@@ -1,53 +1,13 @@
-//! Texts and lists that many routers have alike are kept once.
+//! What is in force for routers, which many have alike, is kept once.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
-use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::report::Applied;
+use crate::config::text::Pool;
 
-/// Kinds of [`Applied`] that are looked through.
-const APPLIED_MAX: usize = 16;
+static APPLIED: LazyLock<Pool<Applied>> = LazyLock::new(Pool::default);
 
-/// Lives for one compilation.
-#[derive(Default)]
-pub(crate) struct Interner {
-    texts: RefCell<HashSet<Arc<str>>>,
-    lists: RefCell<HashSet<Arc<[String]>>>,
-    applied: RefCell<Vec<Arc<Applied>>>,
-}
-
-impl Interner {
-    pub(crate) fn text(&self, text: &str) -> Arc<str> {
-        intern(&self.texts, text)
-    }
-
-    pub(crate) fn list(&self, list: &[String]) -> Arc<[String]> {
-        intern(&self.lists, list)
-    }
-
-    pub(crate) fn applied(&self, applied: Applied) -> Arc<Applied> {
-        let mut known = self.applied.borrow_mut();
-        if let Some(same) = known.iter().rev().find(|known| ***known == applied) {
-            return same.clone();
-        }
-        let new = Arc::new(applied);
-        if known.len() < APPLIED_MAX {
-            known.push(new.clone());
-        }
-        new
-    }
-}
-
-fn intern<T: Eq + Hash + ?Sized>(known: &RefCell<HashSet<Arc<T>>>, value: &T) -> Arc<T>
-where
-    Arc<T>: for<'a> From<&'a T>,
-{
-    if let Some(same) = known.borrow().get(value) {
-        return same.clone();
-    }
-    let new: Arc<T> = value.into();
-    known.borrow_mut().insert(new.clone());
-    new
+/// The one that is kept for all that are equal.
+pub(super) fn applied(applied: Applied) -> Arc<Applied> {
+    APPLIED.get(applied)
 }

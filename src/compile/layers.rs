@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::report::Status;
 use super::routers::Draft;
+use crate::config::text::Text;
 
 /// How deep routers may be nested. Differs: Traefik has no limit, and a deep one ends in its stack.
 pub(crate) const LAYERS_MAX: usize = 32;
@@ -89,11 +90,11 @@ fn children(drafts: &mut [Draft], findings: &mut Findings) -> HashMap<usize, Vec
     let names: Vec<Arc<str>> = drafts.iter().map(|draft| draft.name.clone()).collect();
     let mut below: HashMap<usize, Vec<usize>> = HashMap::new();
     for (place, draft) in drafts.iter_mut().enumerate().filter(|(_, draft)| draft.is_layered()) {
-        let mut refs: Vec<String> = Vec::new();
+        let mut refs: Vec<Text> = Vec::new();
         for parent in draft.parents() {
             let Some(parents) = named.get(&*parent) else {
                 findings.disable(place, format!("parent router \"{parent}\" does not exist"));
-                refs.push(parent);
+                refs.push(parent.into());
                 continue;
             };
             for &parent in parents {
@@ -101,7 +102,7 @@ fn children(drafts: &mut [Draft], findings: &mut Findings) -> HashMap<usize, Vec
                 if !children.contains(&place) {
                     children.push(place);
                 }
-                refs.extend(names.get(parent).map(ToString::to_string));
+                refs.extend(names.get(parent).map(|name| Text::from(&**name)));
             }
         }
         let original = &draft.original;
@@ -117,8 +118,8 @@ fn children(drafts: &mut [Draft], findings: &mut Findings) -> HashMap<usize, Vec
         if let Some(option) = only {
             findings.disable(place, format!("non-root router cannot have {option} configuration"));
         }
-        if refs != draft.options.parent_refs {
-            Arc::make_mut(&mut draft.options).parent_refs = refs;
+        if refs != *draft.options.parent_refs {
+            Arc::make_mut(&mut draft.options).parent_refs = refs.into();
         }
     }
     below

@@ -119,9 +119,8 @@ pub(crate) fn compile(sources: &Sources, settings: &Settings, previous: &Compile
     };
     let dirty = memory.objects.dirty(&changes, (&memory.handlers, &settings.internal_services));
     let objects = objects::Objects::new(&sources, settings, &memory.objects, &dirty);
-    let interner = intern::Interner::default();
     let routers = routers::compile(
-        &routers::Context { sources: &sources, settings, tls: &tls, objects: &objects, interner },
+        &routers::Context { sources: &sources, settings, tls: &tls, objects: &objects },
         routers::affected(&changes, &dirty, (&tls, &memory.tls), memory),
         &memory.routers,
     );

@@ -10,6 +10,7 @@ use super::report::Status;
 use super::routers::{Context, Draft};
 use super::tls::DEFAULT;
 use super::{Model, Settings};
+use crate::config::text::Text;
 use crate::router::options::{Observability, Options};
 
 /// One draft for a router, or one for each entry point whose model changes it.
@@ -22,23 +23,23 @@ pub(super) fn draft(
     let settings = context.settings;
     let layered = !options.parent_refs.is_empty();
     let mut entry_points = if options.entry_points.is_empty() && !layered {
-        default_entry_points(settings)
+        default_entry_points(settings).into_iter().map(Text::from).collect()
     } else {
-        options.entry_points.clone()
+        options.entry_points.to_vec()
     };
     let mut seen = HashSet::new();
     entry_points.retain(|entry_point| seen.insert(entry_point.clone()));
-    let new = |name: Option<String>, entry_points: &[String], model: Option<&Model>| Draft {
+    let new = |name: Option<String>, entry_points: &[Text], model: Option<&Model>| Draft {
         name: name.map_or_else(|| origin.clone(), |name| format!("{name}@{provider}").into()),
         origin: origin.clone(),
         provider: provider.clone(),
         original: options.clone(),
         options: if layered { options.clone() } else { applied(settings, options, model) },
-        entry_points: context.interner.list(entry_points),
+        entry_points: entry_points.iter().cloned().collect(),
         observed: observed(options, model),
         rule: None,
         hosts: Vec::new(),
-        tls_options: context.interner.text(DEFAULT),
+        tls_options: DEFAULT.into(),
         status: Status::Enabled,
         errors: Vec::new(),
         using: Vec::new(),
@@ -47,7 +48,7 @@ pub(super) fn draft(
     let mut rest = Vec::new();
     for entry_point in &entry_points {
         let one = std::slice::from_ref(entry_point);
-        let model = settings.entry_points.get(entry_point).filter(|_| !layered);
+        let model = settings.entry_points.get(&**entry_point).filter(|_| !layered);
         match model.filter(|model| model.changes_routers()) {
             Some(model) if entry_points.len() > 1 => {
                 drafts.push(new(Some(format!("{entry_point}-{name}")), one, Some(model)));
@@ -57,7 +58,7 @@ pub(super) fn draft(
         }
     }
     if !rest.is_empty() || drafts.is_empty() {
-        let model = rest.first().and_then(|first| settings.entry_points.get(first));
+        let model = rest.first().and_then(|first| settings.entry_points.get(&**first));
         drafts.insert(0, new(None, &rest, model));
     }
     drafts
@@ -68,21 +69,22 @@ fn applied(settings: &Settings, options: &Arc<Options>, model: Option<&Model>) -
     let mut options = options.clone();
     let syntax = settings.written_syntax.as_ref().filter(|syntax| !syntax.is_empty());
     if let Some(syntax) = syntax.filter(|_| options.rule_syntax.is_empty()) {
-        Arc::make_mut(&mut options).rule_syntax.clone_from(syntax);
+        Arc::make_mut(&mut options).rule_syntax = syntax.into();
     }
     let Some(model) = model else { return options };
     if !model.middlewares.is_empty() {
-        let middlewares = model.middlewares.iter().chain(&options.middlewares).cloned().collect();
+        let own = options.middlewares.iter().cloned();
+        let middlewares = model.middlewares.iter().map(Text::from).chain(own).collect();
         Arc::make_mut(&mut options).middlewares = middlewares;
     }
     if let Some(tls) = model.tls.as_ref().filter(|_| options.tls.is_none()) {
-        Arc::make_mut(&mut options).tls = Some(tls.clone());
+        Arc::make_mut(&mut options).tls = Some(Box::new(tls.clone()));
     }
     options
 }
 
 fn observed(options: &Options, model: Option<&Model>) -> Observability {
-    let mut observed = options.observability.clone().unwrap_or_default();
+    let mut observed = options.observability.as_deref().cloned().unwrap_or_default();
     if let Some(model) = model {
         fill(&mut observed, &model.observability);
     }

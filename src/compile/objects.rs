@@ -523,9 +523,9 @@ impl Kept {
     pub(crate) fn uses(&self) -> impl Iterator<Item = Key> {
         let options = &self.report.options;
         let service = Some(&options.service).filter(|service| !service.is_empty());
-        let service = service.map(|service| Key::service(qualify(service, &self.provider)));
+        let service = service.map(|service| Key::service(qualify(service, self.provider())));
         let middlewares = options.middlewares.iter();
-        let middlewares = middlewares.map(|name| Key::middleware(qualify(name, &self.provider)));
+        let middlewares = middlewares.map(|name| Key::middleware(qualify(name, self.provider())));
         service.into_iter().chain(middlewares)
     }
 }

@@ -1,6 +1,7 @@
 //! What became of each object: status, errors, who uses it. The API shows it; the digest of the plan is made of it.
 
 use std::collections::BTreeSet;
+use std::ops::Index;
 use std::sync::Arc;
 
 use pontoon_cluster::Map;
@@ -9,10 +10,11 @@ use serde::{Serialize, Serializer};
 use super::change::{Key, Kind};
 use super::digest::Sum;
 use super::objects::Built;
-use super::routers::Outcome;
+use super::routers::{Kept, Outcome};
 use super::source::{Sources, qualify, split};
 use super::streams::Streams;
 use super::tls::{DEFAULT, Tls};
+use crate::config::text::{Text, Texts};
 use crate::router::options::Observability;
 use crate::{middleware, router, service, tcp};
 
@@ -54,16 +56,18 @@ pub(crate) struct RouterReport<O = router::Options> {
     pub(crate) applied: Option<Arc<Applied>>,
     pub(crate) status: Status,
     /// Entry points on which it listens.
-    pub(crate) using: Arc<[String]>,
-    pub(crate) errors: Vec<String>,
+    pub(crate) using: Texts,
+    pub(crate) errors: Texts,
     pub(crate) priority: i64,
 }
 
 /// What is in force for a router and does not stand in its options. Many routers have it alike.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Applied {
-    pub(crate) entry_points: Arc<[String]>,
+    pub(crate) entry_points: Texts,
     pub(crate) observability: Observability,
+    /// Qualified name of the TLS options that its names are shaken with; `None` without TLS.
+    pub(crate) tls: Option<Text>,
 }
 
 impl RouterReport {
@@ -72,15 +76,14 @@ impl RouterReport {
     pub(crate) fn in_force(&self, name: &str) -> router::Options {
         let mut options = router::Options::clone(&self.options);
         let provider = split(name).1;
-        for middleware in &mut options.middlewares {
-            *middleware = qualify(middleware, provider);
-        }
+        let middlewares = options.middlewares.iter();
+        options.middlewares = middlewares.map(|name| qualify(name, provider)).collect();
         if let Some(tls) = options.tls.as_mut().filter(|tls| tls.options.is_empty()) {
             DEFAULT.clone_into(&mut tls.options);
         }
         if let Some(applied) = &self.applied {
-            options.entry_points = applied.entry_points.to_vec();
-            options.observability = Some(applied.observability.clone());
+            options.entry_points = applied.entry_points.clone();
+            options.observability = Some(Box::new(applied.observability.clone()));
         }
         options
     }
@@ -126,12 +129,44 @@ pub(crate) struct StreamServiceReport {
     pub(crate) built: Option<Arc<dyn tcp::Service>>,
 }
 
+/// What became of routers, by qualified name: compile's own routers, shown.
+#[derive(Clone, Default)]
+pub(crate) struct Routers(Map<Arc<str>, Arc<Kept>>);
+
+impl Routers {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&RouterReport> {
+        self.0.get(name).map(|router| &router.report)
+    }
+
+    pub(crate) fn contains_key(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// By rising names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &RouterReport)> {
+        self.0.iter().map(|(name, router)| (name, &router.report))
+    }
+}
+
+impl Index<&str> for Routers {
+    type Output = RouterReport;
+
+    /// As the standard library's maps: the router must be there.
+    fn index(&self, name: &str) -> &RouterReport {
+        self.get(name).expect("the router is in the report")
+    }
+}
+
 /// What became of all objects, by qualified name.
 #[derive(Clone, Default)]
 pub(crate) struct Report {
-    pub(crate) routers: Map<Arc<str>, Arc<RouterReport>>,
+    pub(crate) routers: Routers,
     /// Those of them that are not just enabled.
-    pub(crate) faulty: Map<Arc<str>, Arc<RouterReport>>,
+    pub(crate) faulty: Routers,
     pub(crate) services: Map<Arc<str>, ServiceReport>,
     pub(crate) middlewares: Map<Arc<str>, ObjectReport<middleware::Options>>,
     /// TCP and UDP.
@@ -159,17 +194,20 @@ impl Report {
         self.disabled = self.disabled + disabled(new) - disabled(old);
     }
 
-    fn set_router(&mut self, name: &Arc<str>, router: Option<Arc<RouterReport>>) {
-        let status = router.as_ref().map(|router| router.status);
-        match router.as_ref().filter(|router| router.status != Status::Enabled) {
-            Some(faulty) => drop(self.faulty.insert(name.clone(), faulty.clone())),
-            None => drop(self.faulty.remove(&**name)),
+    /// Notes routers that are gone and those that are new, by name each once.
+    fn note_faulty<'a>(
+        &mut self,
+        gone: impl Iterator<Item = &'a Arc<Kept>>,
+        new: impl Iterator<Item = &'a Arc<Kept>>,
+    ) {
+        for router in gone.filter(|one| one.report.status != Status::Enabled) {
+            self.faulty.0.remove(&*router.name);
+            self.count(Some(router.report.status), None);
         }
-        let old = match router {
-            Some(router) => self.routers.insert(name.clone(), router),
-            None => self.routers.remove(&**name),
-        };
-        self.count(old.map(|old| old.status), status);
+        for router in new.filter(|one| one.report.status != Status::Enabled) {
+            self.faulty.0.insert(router.name.clone(), router.clone());
+            self.count(None, Some(router.report.status));
+        }
     }
 }
 
@@ -213,21 +251,14 @@ fn routers(report: &mut Report, sum: &mut Sum, routers: &Outcome) {
     for router in &routers.added {
         sum.add_router(router);
     }
+    let mut all = routers.all.names().clone();
+    all.remove(HIDDEN);
+    let before = std::mem::replace(&mut report.routers, Routers(all.clone()));
+    let seen = |router: &&Arc<Kept>| !hidden(&router.name);
     if routers.anew {
-        let gone: Vec<Arc<str>> = report.routers.keys().cloned().collect();
-        for name in &gone {
-            report.set_router(name, None);
-        }
-        for router in routers.all.iter().filter(|router| !hidden(&router.name)) {
-            report.set_router(&router.name, Some(router.report.clone()));
-        }
-        return;
-    }
-    for router in routers.removed.iter().filter(|router| !hidden(&router.name)) {
-        report.set_router(&router.name, None);
-    }
-    for router in routers.added.iter().filter(|router| !hidden(&router.name)) {
-        report.set_router(&router.name, Some(router.report.clone()));
+        report.note_faulty(before.0.values(), all.values());
+    } else {
+        report.note_faulty(routers.removed.iter().filter(seen), routers.added.iter().filter(seen));
     }
 }
 

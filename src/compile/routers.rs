@@ -8,7 +8,7 @@ use std::sync::Arc;
 use pontoon_cluster::Map;
 
 use super::change::{Changes, Key};
-use super::intern::Interner;
+use super::intern;
 use super::layers::{self, LAYERS_MAX};
 use super::models::draft;
 use super::objects::Objects;
@@ -16,6 +16,7 @@ use super::report::{Applied, RouterReport, Status};
 use super::source::{INTERNAL, Sources, qualify, split};
 use super::tls::{DEFAULT, Tls};
 use super::{Memory, Settings};
+use crate::config::text::{Text, Texts, shared};
 use crate::http::SharedHandler;
 use crate::middleware::{Chain, Shared};
 use crate::plan::{Below, Observed, Route};
@@ -31,34 +32,57 @@ pub(crate) struct Context<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) tls: &'a Tls,
     pub(crate) objects: &'a Objects<'a>,
-    pub(crate) interner: Interner,
 }
 
-/// A router, compiled, and what it was compiled from.
+/// A router, compiled, and what it was compiled from. There may be a hundred thousand: what is rare is boxed.
 pub(crate) struct Kept {
     /// Qualified, with the prefix of the entry point where the model made a copy.
     pub(crate) name: Arc<str>,
-    pub(crate) provider: Arc<str>,
-    /// Qualified name of the router as it was written.
-    origin: Arc<str>,
+    /// Qualified name of the router as it was written, where that is another one.
+    origin: Option<Box<Arc<str>>>,
     /// As written.
     original: Arc<Options>,
-    pub(crate) report: Arc<RouterReport>,
+    pub(crate) report: RouterReport,
     pub(crate) rule: Option<Arc<Rule>>,
     /// Absent where the router is disabled.
-    pub(crate) entry: Option<Arc<Entry<Arc<Route>>>>,
-    /// The middlewares and the service that the route was built with.
-    parts: Option<Parts>,
+    pub(crate) entry: Option<Arc<Entry<Route>>>,
+    /// What the route was built with, where that is more than a service.
+    parts: Option<Box<Parts>>,
     /// Disabled whatever its middlewares and its service are.
     idle: bool,
-    /// Qualified name of the TLS options that its names are shaken with; `None` without TLS.
-    pub(crate) tls: Option<Arc<str>>,
 }
 
 impl Kept {
+    /// The provider that wrote it.
+    pub(crate) fn provider(&self) -> &str {
+        split(&self.name).1
+    }
+
+    /// Qualified name of the router as it was written.
+    pub(crate) fn origin(&self) -> &Arc<str> {
+        self.origin.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Qualified name of the TLS options that its names are shaken with; `None` without TLS.
+    pub(crate) fn tls(&self) -> Option<&Text> {
+        self.report.applied.as_ref()?.tls.as_ref()
+    }
+
     /// True if it takes part in conflicts between TLS options.
     pub(crate) fn asks_other_tls(&self) -> bool {
-        self.tls.as_ref().is_some_and(|options| &**options != DEFAULT)
+        self.tls().is_some_and(|options| *options != DEFAULT)
+    }
+
+    /// True if its route is made of these middlewares and this service, or there is no route, as there are no parts.
+    fn is_made_of(&self, parts: Option<&Parts>) -> bool {
+        match (&self.entry, parts) {
+            (Some(entry), Some(new)) => match &self.parts {
+                Some(old) => old.same(new),
+                None => new.is_service() && same_handler(&entry.value.handler, &new.service),
+            },
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
     }
 
     /// True if it is disabled whatever its middlewares and its service are.
@@ -77,7 +101,6 @@ impl Kept {
     }
 }
 
-#[derive(Clone)]
 struct Parts {
     middlewares: Box<[Shared]>,
     /// The service, or the routers below.
@@ -85,10 +108,19 @@ struct Parts {
     below: Option<Arc<Below>>,
 }
 
+fn same_handler(one: &SharedHandler, other: &SharedHandler) -> bool {
+    Arc::as_ptr(one).cast::<()>() == Arc::as_ptr(other).cast::<()>()
+}
+
 impl Parts {
+    /// No middlewares, no routers below.
+    fn is_service(&self) -> bool {
+        self.middlewares.is_empty() && self.below.is_none()
+    }
+
     fn same(&self, other: &Self) -> bool {
         let pointer = |shared: &Shared| Arc::as_ptr(shared).cast::<()>();
-        Arc::as_ptr(&self.service).cast::<()>() == Arc::as_ptr(&other.service).cast::<()>()
+        same_handler(&self.service, &other.service)
             && self.middlewares.len() == other.middlewares.len()
             && self
                 .middlewares
@@ -121,6 +153,11 @@ impl All {
         self.names.get(name)
     }
 
+    /// Of two with the same name, one.
+    pub(crate) fn names(&self) -> &Map<Arc<str>, Arc<Kept>> {
+        &self.names
+    }
+
     /// By rising names.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Kept>> {
         let all = self.irregular.as_deref().unwrap_or_default().iter();
@@ -130,14 +167,13 @@ impl All {
     /// What one written router became.
     pub(crate) fn of(&self, origin: &str) -> Vec<&Arc<Kept>> {
         if self.irregular.is_some() {
-            return self.iter().filter(|router| &*router.origin == origin).collect();
+            return self.iter().filter(|router| **router.origin() == *origin).collect();
         }
-        match self.several.get(origin) {
-            Some(names) => names.iter().filter_map(|name| self.names.get(&**name)).collect(),
-            None => {
-                self.names.get(origin).filter(|one| *one.origin == *origin).into_iter().collect()
-            }
+        if let Some(names) = self.several.get(origin) {
+            return names.iter().filter_map(|name| self.names.get(&**name)).collect();
         }
+        let one = self.names.get(origin).filter(|one| **one.origin() == *origin);
+        one.into_iter().collect()
     }
 
     /// `routers` by rising names.
@@ -145,7 +181,7 @@ impl All {
         let names: Map<_, _> = routers.iter().map(|one| (one.name.clone(), one.clone())).collect();
         let mut groups: BTreeMap<&Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
         for router in &routers {
-            groups.entry(&router.origin).or_default().push(router.name.clone());
+            groups.entry(router.origin()).or_default().push(router.name.clone());
         }
         groups.retain(|origin, names| **names != [Arc::clone(origin)]);
         let several =
@@ -167,8 +203,8 @@ impl All {
         let layered = self.layered.iter().filter_map(|name| self.names.get(&**name));
         let mut family = BTreeSet::new();
         for router in layered {
-            family.extend(parents(&router.original, &router.provider).map(Arc::from));
-            family.insert(router.origin.clone());
+            family.extend(parents(&router.original, router.provider()).map(Arc::from));
+            family.insert(router.origin().clone());
         }
         self.family = Arc::new(family);
     }
@@ -178,7 +214,7 @@ impl All {
         let mut next = self.clone();
         for router in removed {
             next.names.remove(&*router.name);
-            next.several.remove(&*router.origin);
+            next.several.remove(&**router.origin());
             next.layered.remove(&router.name);
             next.specials -= usize::from(router.asks_other_tls());
         }
@@ -191,7 +227,7 @@ impl All {
                 next.layered.insert(router.name.clone());
             }
             next.specials += usize::from(router.asks_other_tls());
-            groups.entry(&router.origin).or_default().push(router.name.clone());
+            groups.entry(router.origin()).or_default().push(router.name.clone());
         }
         for (origin, names) in groups {
             if *names != [Arc::clone(origin)] {
@@ -249,7 +285,7 @@ pub(crate) fn affected(
     let mut origins: BTreeSet<Arc<str>> = changes.routers.iter().cloned().collect();
     let users = dirty.iter().filter_map(|key| memory.objects.users(key));
     let named = users.flat_map(Map::keys).filter_map(|name| routers.get(name));
-    origins.extend(named.map(|router| router.origin.clone()));
+    origins.extend(named.map(|router| router.origin().clone()));
     if origins.len() >= WHOLE_FROM && origins.len() * 2 >= routers.names.len() {
         return Affected::All;
     }
@@ -264,15 +300,15 @@ pub(crate) struct Draft {
     pub(super) provider: Arc<str>,
     pub(super) original: Arc<Options>,
     pub(super) options: Arc<Options>,
-    pub(super) entry_points: Arc<[String]>,
+    pub(super) entry_points: Texts,
     pub(super) observed: Observability,
     pub(super) rule: Option<Arc<Rule>>,
     pub(super) hosts: Vec<String>,
     /// Qualified name of its TLS options.
-    pub(super) tls_options: Arc<str>,
+    pub(super) tls_options: Text,
     pub(super) status: Status,
     pub(super) errors: Vec<String>,
-    pub(super) using: Vec<String>,
+    pub(super) using: Vec<Text>,
 }
 
 impl Draft {
@@ -292,7 +328,7 @@ impl Draft {
     }
 
     /// The router on one entry point, on which others ask for other TLS options for one of its hosts.
-    fn conflicted(&self, entry_point: String) -> Self {
+    fn conflicted(&self, entry_point: Text) -> Self {
         let mut draft = self.clone();
         draft.name = format!("{entry_point}-conflicted-{}", draft.name).into();
         draft.tls_options = DEFAULT.into();
@@ -300,7 +336,7 @@ impl Draft {
             DEFAULT.clone_into(&mut tls.options);
         }
         draft.using.retain(|one| *one == entry_point);
-        draft.entry_points = [entry_point].into();
+        draft.entry_points = vec![entry_point].into();
         draft.warn(
             "router's TLSOptions configuration is conflicting with other routers on the same entrypoint and host, \
              default TLS options will be used instead",
@@ -368,7 +404,7 @@ fn some(context: &Context<'_>, origins: &BTreeSet<Arc<str>>, previous: &All) -> 
         parse(context, draft, previous);
     }
     let others = previous.specials > before.iter().filter(|one| one.asks_other_tls()).count();
-    if others || drafts.iter().any(|draft| &*draft.tls_options != DEFAULT) {
+    if others || drafts.iter().any(|draft| draft.tls_options != DEFAULT) {
         let gone: HashSet<*const Kept> = before.iter().map(Arc::as_ptr).collect();
         let staying = previous.iter().filter(|router| !gone.contains(&Arc::as_ptr(router)));
         if !conflicting(&drafts, staying).is_empty() {
@@ -419,8 +455,8 @@ fn differing(before: Vec<Arc<Kept>>, after: Vec<Arc<Kept>>) -> (Vec<Arc<Kept>>, 
 fn parse(context: &Context<'_>, draft: &mut Draft, previous: &All) {
     let settings = context.settings;
     let layered = draft.is_layered();
-    for entry_point in draft.entry_points.clone().iter() {
-        match settings.entry_points.get(entry_point) {
+    for entry_point in &draft.entry_points.clone() {
+        match settings.entry_points.get(&**entry_point) {
             Some(model) if !model.udp => draft.using.push(entry_point.clone()),
             _ => draft.warn(format!("entryPoint \"{entry_point}\" doesn't exist")),
         }
@@ -459,21 +495,21 @@ fn parse(context: &Context<'_>, draft: &mut Draft, previous: &All) {
 fn tls(context: &Context<'_>, draft: &mut Draft) {
     let options = draft.options.clone();
     let Some(tls) = &options.tls else { return };
-    let name = context.interner.text(&Tls::qualify(&tls.options, &draft.provider));
+    let name = Text::from(Tls::qualify(&tls.options, &draft.provider));
     if !tls.cert_resolver.is_empty() {
         let resolver = &tls.cert_resolver;
         draft.warn(format!("certificate resolver `{resolver}`: resolvers are not built yet"));
     }
-    match context.tls.acceptances.get(&name) {
+    match context.tls.acceptances.get(&*name) {
         Some(acceptance) if acceptance.config.is_some() => {}
-        _ if &*name == DEFAULT => draft.disable("the default TLS options cannot be used"),
+        _ if name == DEFAULT => draft.disable("the default TLS options cannot be used"),
         _ => {
             // Traefik says it once for the router and once for its handshakes.
             draft.disable(format!("building router handler: unknown TLS options: {name}"));
             draft.disable(format!("unknown TLS options: {name}"));
         }
     }
-    if &*name == DEFAULT {
+    if name == DEFAULT {
         return;
     }
     draft.hosts = draft.rule.as_ref().map(|rule| rule.hosts()).unwrap_or_default();
@@ -488,15 +524,15 @@ fn tls(context: &Context<'_>, draft: &mut Draft) {
 }
 
 /// An entry point and a host of it.
-type Place = (String, String);
+type Place = (Text, String);
 
 /// Places for which routers ask for different TLS options. `staying` are routers beside the drafts.
 fn conflicting<'a>(
     drafts: &[Draft],
     staying: impl Iterator<Item = &'a Arc<Kept>>,
 ) -> BTreeSet<Place> {
-    let mut asked: BTreeMap<Place, BTreeSet<Arc<str>>> = BTreeMap::new();
-    let mut ask = |using: &[String], rule: Option<&Arc<Rule>>, options: &Arc<str>| {
+    let mut asked: BTreeMap<Place, BTreeSet<Text>> = BTreeMap::new();
+    let mut ask = |using: &[Text], rule: Option<&Arc<Rule>>, options: &Text| {
         let hosts = rule.map(|rule| rule.hosts()).unwrap_or_default();
         for entry_point in using {
             for host in &hosts {
@@ -510,7 +546,7 @@ fn conflicting<'a>(
         ask(&draft.using, draft.rule.as_ref(), &draft.tls_options);
     }
     for router in staying {
-        if let Some(options) = &router.tls {
+        if let Some(options) = router.tls() {
             ask(&router.report.using, router.rule.as_ref(), options);
         }
     }
@@ -520,7 +556,7 @@ fn conflicting<'a>(
 /// Routers that ask for different TLS options for one host of one entry point get the default ones. True if there
 /// are such.
 fn settle(drafts: &mut Vec<Draft>) -> bool {
-    if drafts.iter().all(|draft| &*draft.tls_options == DEFAULT) {
+    if drafts.iter().all(|draft| draft.tls_options == DEFAULT) {
         return false;
     }
     let conflicts = conflicting(drafts, std::iter::empty());
@@ -533,10 +569,10 @@ fn settle(drafts: &mut Vec<Draft>) -> bool {
             (Some(rule), Some(_)) if !draft.is_layered() => rule.hosts(),
             (Some(_), Some(_)) | (None, _) | (_, None) => Vec::new(),
         };
-        let clashes = |entry_point: &String| {
+        let clashes = |entry_point: &Text| {
             hosts.iter().any(|host| conflicts.contains(&(entry_point.clone(), host.clone())))
         };
-        let (clash, calm): (Vec<String>, Vec<String>) =
+        let (clash, calm): (Vec<Text>, Vec<Text>) =
             draft.entry_points.iter().cloned().partition(clashes);
         settled.extend(clash.into_iter().map(|entry_point| draft.conflicted(entry_point)));
         // It stays as it is where nothing contradicts.
@@ -584,79 +620,68 @@ fn finish(
     let begun = if layered { draft.errors.is_empty() } else { !draft.using.is_empty() };
     let priority = if begun { draft.options.effective_priority() } else { draft.options.priority };
     let parts = if idle { None } else { parts(context, &mut draft, below, previous) };
-    let interner = &context.interner;
     let tls = draft.options.tls.as_ref().filter(|_| !layered).map(|tls| match &parts {
         Some(_) => draft.tls_options.clone(),
         // What a disabled router asks for; one that is disabled for another reason counts with the default.
-        None => interner.text(&Tls::qualify(&tls.options, &draft.provider)),
+        None => Tls::qualify(&tls.options, &draft.provider).into(),
     });
     let report = RouterReport {
         priority,
         options: draft.options,
         applied: (!layered).then(|| {
-            interner.applied(Applied {
-                entry_points: draft.entry_points,
-                observability: draft.observed,
-            })
+            let (entry_points, observability) = (draft.entry_points, draft.observed);
+            intern::applied(Applied { entry_points, observability, tls })
         }),
         status: draft.status,
-        using: interner.list(&draft.using),
-        errors: draft.errors,
+        using: draft.using.into(),
+        errors: draft.errors.into(),
     };
-    let old = previous.get(&draft.name);
-    if let Some(old) = old.filter(|old| *old.report == report && old.tls == tls) {
-        let same = match (&old.parts, &parts) {
-            (Some(old), Some(new)) => old.same(new),
-            (None, None) => true,
-            _ => false,
-        };
-        if same
+    let same = |old: &Arc<Kept>| {
+        old.report == report
+            && old.is_made_of(parts.as_ref())
             && old.idle == idle
             && Arc::ptr_eq(&old.original, &draft.original)
-            && old.origin == draft.origin
-        {
-            return old.clone();
-        }
+            && *old.origin() == draft.origin
+    };
+    if let Some(old) = previous.get(&draft.name).filter(|old| same(old)) {
+        return old.clone();
     }
     let entry = match (&parts, &draft.rule) {
         (Some(parts), Some(rule)) => {
-            let place = context.settings.precedence.iter();
-            let place = place.clone().position(|name| **name == *draft.provider);
-            let route = route(interner, parts, &draft.name, &report);
+            let mut providers = (0..).zip(&context.settings.precedence);
+            let place = providers.find(|(_, name)| **name == *draft.provider);
+            let route = route(parts, &draft.name, &report);
             Some(Arc::new(Entry {
                 rule: rule.clone(),
                 priority: report.priority,
-                precedence: place.unwrap_or(usize::MAX),
+                precedence: place.map_or(u32::MAX, |(place, _)| place),
                 name: draft.name.clone(),
-                value: Arc::new(route),
+                value: route,
             }))
         }
         _ => None,
     };
     Arc::new(Kept {
+        origin: (draft.origin != draft.name).then(|| Box::new(draft.origin)),
         name: draft.name,
-        provider: draft.provider,
-        origin: draft.origin,
         original: draft.original,
-        report: Arc::new(report),
+        report,
         rule: draft.rule,
         entry,
-        parts,
+        parts: parts.filter(|parts| !parts.is_service()).map(Box::new),
         idle,
-        tls,
     })
 }
 
-fn route(interner: &Interner, parts: &Parts, name: &Arc<str>, report: &RouterReport) -> Route {
+fn route(parts: &Parts, name: &str, report: &RouterReport) -> Route {
     let provider = split(name).1;
     let observed = report.applied.as_ref().map(|applied| &applied.observability);
     let observed =
         |choose: fn(&Observability) -> Option<bool>| observed.and_then(choose).unwrap_or(true);
     Route {
-        name: name.clone(),
         service: match &parts.below {
             Some(_) => format!("{name}-muxer").into(),
-            None => interner.text(&qualify(&report.options.service, provider)),
+            None => shared(&qualify(&report.options.service, provider)),
         },
         leads_on: parts.below.is_some(),
         handler: if parts.middlewares.is_empty() {
@@ -685,7 +710,7 @@ fn parts(
     let chains: Vec<_> =
         names.map(|name| context.objects.chain(&qualify(name, &provider), &draft.name)).collect();
     let chains: Result<Vec<Vec<Shared>>, String> = chains.into_iter().collect();
-    let last = match &options.service {
+    let last = match &*options.service {
         _ if !below.is_empty() => {
             let old = previous.get(&draft.name).and_then(|old| old.parts.as_ref()?.below.clone());
             layer(&draft.name, below, old).map(|below| {
@@ -693,9 +718,7 @@ fn parts(
                 (handler, Some(below))
             })
         }
-        none if none.is_empty() => {
-            Err("router must have either a service or child routers".to_owned())
-        }
+        "" => Err("router must have either a service or child routers".to_owned()),
         name => context.objects.service(&qualify(name, &provider)).map(|service| {
             let handler: SharedHandler = service;
             (handler, None)

@@ -7,6 +7,7 @@ use super::Settings;
 use super::routers::{Kept as Router, Outcome};
 use super::streams::Streams;
 use super::tls::{DEFAULT, Tls};
+use crate::config::text::Text;
 use crate::plan::{self, EntryPoint, Https, Plan, Route};
 use crate::router::Entry;
 use crate::router::tcp::Table;
@@ -58,7 +59,7 @@ pub(crate) fn make(
 }
 
 fn on<'a>(entry_point: &str, routers: &'a [Arc<Router>]) -> Vec<&'a Router> {
-    let listens = |router: &&Arc<Router>| router.report.using.iter().any(|one| one == entry_point);
+    let listens = |router: &&Arc<Router>| router.report.using.iter().any(|one| *one == entry_point);
     routers.iter().filter(listens).map(|router| &**router).collect()
 }
 
@@ -84,7 +85,7 @@ impl Change<'_> {
         let (before, specials) = old.unwrap_or(&nothing);
         let count = |routers: &[&Router]| routers.iter().filter(|one| one.asks_other_tls()).count();
         let now = (specials + count(&self.added)).saturating_sub(count(&self.removed));
-        let secure = |routers: &[&Router]| routers.iter().any(|router| router.tls.is_some());
+        let secure = |routers: &[&Router]| routers.iter().any(|router| router.tls().is_some());
         // Without a router that asks for other options than the default, no name needs an entry.
         let as_before = old.is_some()
             && same_tls
@@ -113,7 +114,7 @@ impl Change<'_> {
 
     /// TCP routers, with what they have to know of HTTPS routers.
     fn tcp(&self, streams: &Streams) -> Option<Arc<plan::Streams>> {
-        let listens = |using: &[String]| using.iter().any(|one| one == self.name);
+        let listens = |using: &[Text]| using.iter().any(|one| *one == self.name);
         let (mut plain, mut secure) = (Vec::new(), Vec::new());
         for (name, router) in &streams.tcp.routers {
             if listens(&router.report.using)
@@ -126,7 +127,7 @@ impl Change<'_> {
             return None;
         }
         let https = self.routers.all.iter().filter(|router| {
-            router.tls.is_some() && router.entry.is_some() && listens(&router.report.using)
+            router.tls().is_some() && router.entry.is_some() && listens(&router.report.using)
         });
         let hosts = https.filter_map(|router| Some(router.rule.as_ref()?.hosts()));
         Some(Arc::new(plan::Streams {
@@ -137,27 +138,27 @@ impl Change<'_> {
     }
 
     fn handshakes(&self, specials: usize) -> Arc<Tables> {
-        let acceptance = |name: &Arc<str>| {
+        let acceptance = |name: &str| {
             // Options that cannot be built close the connections of their names.
             let known = self.tls.acceptances.get(name).cloned();
-            known.unwrap_or_else(|| Arc::new(Acceptance { options: name.clone(), config: None }))
+            known.unwrap_or_else(|| Arc::new(Acceptance { options: name.into(), config: None }))
         };
         let mut hosts = Vec::new();
         if specials > 0 {
             let listens =
-                |router: &&Arc<Router>| router.report.using.iter().any(|one| one == self.name);
+                |router: &&Arc<Router>| router.report.using.iter().any(|one| *one == self.name);
             for router in self.routers.all.iter().filter(listens) {
-                if let (Some(options), Some(rule)) = (&router.tls, &router.rule) {
+                if let (Some(options), Some(rule)) = (router.tls(), &router.rule) {
                     let acceptance = acceptance(options);
                     hosts.extend(rule.hosts().into_iter().map(|host| (host, acceptance.clone())));
                 }
             }
         }
-        Arc::new(Tables::new(hosts, acceptance(&DEFAULT.into())))
+        Arc::new(Tables::new(hosts, acceptance(DEFAULT)))
     }
 }
 
-fn entries(routers: &[&Router], secure: bool) -> Vec<Arc<Entry<Arc<Route>>>> {
-    let wanted = routers.iter().filter(|router| router.tls.is_some() == secure);
+fn entries(routers: &[&Router], secure: bool) -> Vec<Arc<Entry<Route>>> {
+    let wanted = routers.iter().filter(|router| router.tls().is_some() == secure);
     wanted.filter_map(|router| router.entry.clone()).collect()
 }

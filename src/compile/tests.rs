@@ -225,10 +225,10 @@ fn a_conflict_on_one_entry_point_leaves_the_others() {
         json!({"a": router("one", json!(["other", "web"])), "b": router("two", json!(["web"]))});
     configuration["tls"] = json!({"options": {"one": {"sniStrict": true}, "two": {}}});
     let compiled = compile(&sources(&configuration), &settings, &Compiled::default());
-    let names: Vec<&str> = compiled.report.routers.keys().map(|name| &**name).collect();
+    let names: Vec<&str> = compiled.report.routers.iter().map(|(name, _)| &**name).collect();
     assert_eq!(names, ["a@file", "web-conflicted-a@file", "web-conflicted-b@file"]);
     let calm = &compiled.report.routers["a@file"];
-    assert_eq!((calm.status, &*calm.using), (Status::Enabled, &["other".to_owned()][..]));
+    assert_eq!((calm.status, &calm.using), (Status::Enabled, &vec!["other"].into()));
     let options = |name: &str| {
         compiled.plan.entry_points[name].tls.options_of("a.test").map(|found| &**found)
     };
@@ -266,7 +266,7 @@ fn what_is_observed_comes_from_the_router_and_else_from_its_entry_point() {
     );
     let request = router::testing::get("a.test", "/");
     let route = compiled.plan.entry_points["quiet"].plain.find(&request.target()).unwrap();
-    assert!(!route.observed.access_logs && route.observed.metrics);
+    assert!(!route.value.observed.access_logs && route.value.observed.metrics);
 }
 
 /// static.md §3, `asDefault`.
@@ -448,12 +448,12 @@ fn middleware_options() -> impl Strategy<Value = Value> {
 fn seen(compiled: &Compiled) -> Vec<String> {
     let report = &compiled.report;
     let mut lines: Vec<String> = vec![format!("{} {}", compiled.digest, report.disabled())];
-    for (name, one) in &report.routers {
+    for (name, one) in report.routers.iter() {
         let options = serde_json::to_string(&one.in_force(name)).unwrap();
-        let RouterReport { status, using, errors, priority, .. } = &**one;
+        let RouterReport { status, using, errors, priority, .. } = one;
         lines.push(format!("{name} {options} {status:?} {using:?} {errors:?} {priority}"));
     }
-    lines.extend(report.faulty.keys().map(|name| format!("faulty {name}")));
+    lines.extend(report.faulty.iter().map(|(name, _)| format!("faulty {name}")));
     for (name, one) in &report.services {
         let ServiceReport { object, built } = one;
         let built = built.is_some();
@@ -473,7 +473,7 @@ fn seen(compiled: &Compiled) -> Vec<String> {
             let request = router::testing::get(host, "/x");
             for table in [&plan.plain, &plan.secure] {
                 let found = table.find(&request.target());
-                let shown = found.map(|route| (&route.name, &route.service));
+                let shown = found.map(|router| (&router.name, &router.value.service));
                 lines.push(format!("{entry_point} {host} {shown:?}"));
             }
             lines.push(format!("{:?}", plan.tls.options_of(host)));
@@ -558,7 +558,7 @@ fn a_udp_router_needs_an_entry_point_of_its_kind() {
     assert_eq!(*errors, ["no valid entryPoint for this router"]);
     settings.entry_points.insert("dns".to_owned(), Model { udp: true, ..Model::default() });
     let compiled = compile(&sources, &settings, &Compiled::default());
-    assert_eq!(*compiled.report.streams.udp.routers["a@file"].using, ["dns".to_owned()]);
+    assert_eq!(compiled.report.streams.udp.routers["a@file"].using, ["dns"]);
     assert!(compiled.plan.entry_points["dns"].datagrams.is_some());
     assert!(compiled.plan.entry_points["web"].datagrams.is_none());
 }

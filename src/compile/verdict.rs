@@ -111,9 +111,9 @@ fn probes(settings: &Settings, provider: &str, keys: &[&str]) -> Source {
         let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
         let name = format!("{name}@{provider}");
         let mut options = router::Options {
-            entry_points: vec![entry_point.clone()],
-            rule: "PathPrefix(`/`)".to_owned(),
-            service: "noop@internal".to_owned(),
+            entry_points: vec![entry_point].into(),
+            rule: "PathPrefix(`/`)".into(),
+            service: "noop@internal".into(),
             ..router::Options::default()
         };
         if kind.starts_with("tcp/") || kind.starts_with("udp/") {
@@ -121,12 +121,12 @@ fn probes(settings: &Settings, provider: &str, keys: &[&str]) -> Source {
             continue;
         }
         match kind {
-            "http/services" => options.service = name,
-            "http/middlewares" => options.middlewares = vec![name],
+            "http/services" => options.service = name.into(),
+            "http/middlewares" => options.middlewares = vec![name].into(),
             "http/serversTransports" => {
                 let probe: Arc<str> = Arc::from(*key);
                 probes.services.insert(probe, Arc::new(service::Options::through(name)));
-                options.service = format!("{key}@{PROBE}");
+                options.service = format!("{key}@{PROBE}").into();
             }
             _ => continue,
         }
@@ -207,7 +207,7 @@ fn tls(keys: &[&str], current: &Compiled, after: &Compiled, verdict: &mut Verdic
 
 /// Routers elsewhere that would no longer work.
 fn others(current: &Compiled, after: &Compiled, verdict: &mut Verdict) {
-    for (name, router) in &after.report.faulty {
+    for (name, router) in after.report.faulty.iter() {
         let works = |report: &super::Report| {
             report.routers.get(name).is_some_and(|one| one.status != Status::Disabled)
         };

@@ -4,6 +4,7 @@ pub(crate) mod decode;
 pub(crate) mod dynamic;
 pub(crate) mod node;
 pub(crate) mod startup;
+pub(crate) mod text;
 pub(crate) mod value;
 
 #[cfg(test)]

@@ -208,7 +208,7 @@ impl Follower {
             "plan applied"
         );
         let mut lines: Vec<String> = report.problems.clone();
-        for (name, router) in &report.faulty {
+        for (name, router) in report.faulty.iter() {
             let errors = router.errors.join("; ");
             lines.push(format!("router {name} is {}: {errors}", router.status.as_str()));
         }

@@ -36,9 +36,9 @@ pub(crate) fn source<'a>(
     }
     let mut add = |name: &str, entry_point: &str, path: &str, priority: i64| {
         let options = router::Options {
-            entry_points: vec![entry_point.to_owned()],
-            rule: format!("PathPrefix(`{path}`)"),
-            service: format!("{name}@internal"),
+            entry_points: vec![entry_point].into(),
+            rule: format!("PathPrefix(`{path}`)").into(),
+            service: format!("{name}@internal").into(),
             priority,
             ..router::Options::default()
         };
@@ -80,10 +80,10 @@ fn redirection(
     let redirect = middleware::Options::redirect(to.scheme.clone(), port.to_owned(), to.permanent);
     source.middlewares.insert(object.as_str().into(), Arc::new(redirect));
     let router = router::Options {
-        entry_points: vec![name.to_owned()],
-        rule: "HostRegexp(`^.+$`)".to_owned(),
-        middlewares: vec![object],
-        service: "noop@internal".to_owned(),
+        entry_points: vec![name].into(),
+        rule: "HostRegexp(`^.+$`)".into(),
+        middlewares: vec![object].into(),
+        service: "noop@internal".into(),
         priority: to.priority,
         ..router::Options::default()
     };

@@ -16,7 +16,7 @@ use super::observation::Observation;
 use crate::http::{
     Body, Connection, Exchange, Informational, ProxyError, Request, Response, TlsSession, h1,
 };
-use crate::plan::{EntryPoint, Route};
+use crate::plan::{EntryPoint, Routed};
 use crate::router::Target;
 use crate::tls;
 
@@ -83,7 +83,7 @@ impl Requests {
         async move {
             let result = match routed {
                 // A panic in the chain is an error of this request alone.
-                Ok((route, request)) => AssertUnwindSafe(route.handler.handle(request))
+                Ok((route, request)) => AssertUnwindSafe(route.value.handler.handle(request))
                     .catch_unwind()
                     .await
                     .unwrap_or_else(|_panic| Err(panicked(&route))),
@@ -98,7 +98,7 @@ impl Requests {
     }
 
     /// The route in the plan that is in force now; the request keeps it to its end.
-    fn route(&self, parts: &Parts) -> Result<Arc<Route>, ProxyError> {
+    fn route(&self, parts: &Parts) -> Result<Arc<Routed>, ProxyError> {
         let plan = self.entry.plan.load();
         let found = plan.entry_points.get(&self.entry.name);
         let entry_point = found.ok_or(ProxyError::NotFound)?;
@@ -136,7 +136,7 @@ impl h1::Service for Requests {
     }
 }
 
-fn panicked(route: &Route) -> ProxyError {
+fn panicked(route: &Routed) -> ProxyError {
     error!(router = %route.name, "a handler has panicked");
     ProxyError::Internal("a handler has panicked".to_owned())
 }

@@ -12,7 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::http::{Body, BodyError, Exchange, Response};
 use crate::observe::{Observer, Protocol, Summary, Tls, grpc_status};
-use crate::plan::{Observed, Route};
+use crate::plan::{Observed, Routed};
 
 /// nginx's code for a client that went away.
 const CLIENT_CLOSED: u16 = 499;
@@ -93,9 +93,10 @@ impl Observation {
     }
 
     /// The router that takes the request.
-    pub(super) fn routed(&mut self, route: &Route) {
+    pub(super) fn routed(&mut self, router: &Routed) {
         let Some(inner) = &mut self.0 else { return };
-        inner.exchange.record().enter(&route.name, &route.service, route.leads_on);
+        let route = &router.value;
+        inner.exchange.record().enter(&router.name, &route.service, route.leads_on);
         inner.observed = route.observed;
         inner.internal = route.internal;
     }

@@ -71,20 +71,14 @@ fn serving(options: &str) -> Fixture {
     let (gate, reached, seen) = <(Arc<Notify>, Arc<Notify>, Arc<Seen>)>::default();
     let handler: SharedHandler = Arc::new(Echo { gate: gate.clone(), reached: reached.clone() });
     let observed = Observed { access_logs: true, metrics: true };
-    let route = Arc::new(Route {
-        name: "all@test".into(),
-        service: "echo@test".into(),
-        leads_on: false,
-        handler,
-        observed,
-        internal: false,
-    });
+    let route =
+        Route { service: "echo@test".into(), leads_on: false, handler, observed, internal: false };
     let rule = Rule::parse("PathPrefix(`/`) && !Path(`/nowhere`)", Syntax::V3).unwrap();
     let entry = Routed {
         rule: Arc::new(rule),
         priority: 1,
         precedence: 0,
-        name: route.name.clone(),
+        name: "all@test".into(),
         value: route,
     };
     let entry_point = EntryPoint { plain: Table::new(&[Arc::new(entry)]), ..EntryPoint::default() };

@@ -5,42 +5,44 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::text::{Text, Texts};
 use crate::config::value::Domain;
 
 /// The highest priority that a user may give: what is above is kept for internal routers.
 pub(crate) const USER_PRIORITY_MAX: i64 = i64::MAX - 1000;
 
 /// An entry of `http.routers`.
+// There may be a hundred thousand: what is alike is kept once, what is rare is boxed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Options {
     /// Where the router listens. Default: the default entry points.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) entry_points: Vec<String>,
+    #[serde(skip_serializing_if = "<[Text]>::is_empty")]
+    pub(crate) entry_points: Texts,
     /// Names of middlewares, in the order in which a request passes them; after the entry point's own.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) middlewares: Vec<String>,
+    #[serde(skip_serializing_if = "<[Text]>::is_empty")]
+    pub(crate) middlewares: Texts,
     /// Name of the service that gets the requests; without `@provider` it is one of the same provider.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) service: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) service: Text,
     /// Which requests the router takes, in the rule language.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) rule: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) rule: Box<str>,
     /// Names of the routers above, for routing in layers. Not settable by labels.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) parent_refs: Vec<String>,
+    #[serde(skip_serializing_if = "<[Text]>::is_empty")]
+    pub(crate) parent_refs: Texts,
     /// `v2` or `v3`. Default: `core.defaultRuleSyntax`. Deprecated.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) rule_syntax: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) rule_syntax: Text,
     /// Higher is tried first; may be negative. Default (0): the length of the rule in bytes.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) priority: i64,
     /// Present: the router takes requests over TLS only. Absent: only those without. May be empty.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) tls: Option<Tls>,
+    pub(crate) tls: Option<Box<Tls>>,
     /// What is observed of the router's requests. Default: as the entry point says.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) observability: Option<Observability>,
+    pub(crate) observability: Option<Box<Observability>>,
 }
 
 /// `tls` of a router.
@@ -59,7 +61,7 @@ pub(crate) struct Tls {
 }
 
 /// `observability` of a router; what is absent is as the entry point says.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Observability {
     /// Lines in the access log. Default: the entry point's, which is true.
@@ -115,8 +117,13 @@ mod tests {
 
     #[test]
     fn empty_options_show_nothing_but_empty_tls_stays() {
-        let options = Options { tls: Some(Tls::default()), ..Options::default() };
+        let options = Options { tls: Some(Box::default()), ..Options::default() };
         assert_eq!(serde_json::to_string(&options).unwrap(), r#"{"tls":{}}"#);
+    }
+
+    #[test]
+    fn a_router_is_small() {
+        assert!(size_of::<Options>() <= 96, "{}", size_of::<Options>());
     }
 
     #[test]
@@ -146,7 +153,7 @@ mod tests {
 
     #[test]
     fn priority_is_the_length_of_the_rule_in_bytes_unless_set() {
-        let rule = "Host(`ä.test`)".to_owned();
+        let rule = "Host(`ä.test`)".into();
         assert_eq!(Options { rule, ..Options::default() }.effective_priority(), 15);
         assert_eq!(Options { priority: -1, ..Options::default() }.effective_priority(), -1);
     }

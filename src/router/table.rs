@@ -21,7 +21,7 @@ pub(crate) struct Entry<T> {
     /// Higher is tried first.
     pub(crate) priority: i64,
     /// The provider's place in `providers.precedence`: among equal priorities, smaller is tried first.
-    pub(crate) precedence: usize,
+    pub(crate) precedence: u32,
     /// Decides among equals, so that all peers decide alike.
     pub(crate) name: Arc<str>,
     pub(crate) value: T,
@@ -66,8 +66,8 @@ impl<T> Table<T> {
     }
 
     /// The route with the highest priority that takes `target`.
-    pub(crate) fn find(&self, target: &Target<'_>) -> Option<&T> {
-        self.index.first(target).map(|entry| &entry.value)
+    pub(crate) fn find(&self, target: &Target<'_>) -> Option<&Arc<Entry<T>>> {
+        self.index.first(target)
     }
 }
 

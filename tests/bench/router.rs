@@ -8,8 +8,9 @@ use ::http::{HeaderMap, HeaderValue, Method, Uri};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
 #[path = "../../src/config"]
-#[expect(dead_code, unused_imports, reason = "options of the router need one type of it")]
+#[expect(dead_code, unused_imports, reason = "options of the router need some types of it")]
 mod config {
+    pub(crate) mod text;
     pub(crate) mod value;
 }
 #[path = "../../src/router/mod.rs"]
@@ -49,7 +50,7 @@ fn find(criterion: &mut Criterion) {
         group.bench_function(format!("{count} routers"), |bencher| {
             bencher.iter(|| {
                 let target = Target::new(&Method::GET, black_box(&uri), &headers, CLIENT).ok()?;
-                table.find(&target).copied()
+                table.find(&target).map(|entry| entry.value)
             });
         });
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::compile::tests::{compiled, settings, source};
-use crate::compile::{Compiled, Sources, Status, compile};
+use crate::compile::{Compiled, RouterReport, Sources, Status, compile};
 use crate::router::testing::get;
 
 /// Routers by their letters: `(name, parents, service)`.
@@ -37,7 +37,8 @@ fn with_routers(routers: &Value) -> Value {
 /// Status and errors of each router.
 fn seen(compiled: &Compiled) -> Vec<(String, Status, Vec<String>)> {
     let routers = compiled.report.routers.iter();
-    routers.map(|(name, one)| (name.to_string(), one.status, one.errors.clone())).collect()
+    let errors = |one: &RouterReport| one.errors.iter().map(ToString::to_string).collect();
+    routers.map(|(name, one)| (name.to_string(), one.status, errors(one))).collect()
 }
 
 fn check(all: &[(&str, &[&str], &str)], expected: &[(&str, Status, &[&str])]) {
@@ -73,7 +74,7 @@ fn a_root_has_children_and_these_have_services() {
     assert_eq!(found("/a").as_deref(), Some("a@file"));
     assert_eq!(found("/b"), None, "children do not listen");
     let route = table.find(&get("h", "/a").target()).unwrap();
-    assert_eq!((&*route.service, route.leads_on), ("a@file-muxer", true));
+    assert_eq!((&*route.value.service, route.value.leads_on), ("a@file-muxer", true));
     assert_eq!(
         *compiled.report.services["s@file"].object.used_by.keys().collect::<Vec<_>>(),
         [&"b@file".into(), &"d@file".into()]
@@ -190,7 +191,7 @@ fn children_stand_below_all_that_became_of_their_parent() {
         assert_eq!(report.routers[name].status, Status::Enabled, "{name}");
     }
     let plan = &compiled.plan.entry_points["websecure"];
-    assert!(plan.secure.find(&get("h", "/b").target()).unwrap().leads_on);
+    assert!(plan.secure.find(&get("h", "/b").target()).unwrap().value.leads_on);
 }
 
 #[test]

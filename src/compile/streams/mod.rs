@@ -15,6 +15,7 @@ use super::digest::Sum;
 use super::report::{ObjectReport, RouterReport, Status};
 use super::source::{Source, Sources};
 use super::tls::Tls;
+use crate::config::text::Text;
 use crate::service::health::Checker;
 
 pub(crate) use tcp::Tcp;
@@ -105,7 +106,7 @@ impl Streams {
 
     /// Lines about routers that are not just enabled.
     pub(crate) fn faults(&self) -> impl Iterator<Item = (Status, String)> {
-        let line = |kind: &str, name: &str, status: Status, errors: &[String]| {
+        let line = |kind: &str, name: &str, status: Status, errors: &[Text]| {
             (status, format!("{kind} router {name}: {}", errors.join("; ")))
         };
         let tcp = self
@@ -167,7 +168,7 @@ impl Findings {
             applied: None,
             status: self.status,
             using: self.using.into(),
-            errors: self.errors,
+            errors: self.errors.into(),
             priority,
         })
     }

@@ -190,7 +190,7 @@ impl<T> Index<T> {
     }
 
     /// The entry that is tried first of those that take `target`.
-    pub(super) fn first(&self, target: &Target<'_>) -> Option<&Entry<T>> {
+    pub(super) fn first(&self, target: &Target<'_>) -> Option<&Shared<T>> {
         let mut best = Best { entry: None, target };
         let host = target.host();
         if !host.is_empty() {
@@ -233,7 +233,7 @@ fn place(hash: u64, shards: usize) -> usize {
 
 /// The best entry found.
 struct Best<'i, 't, T> {
-    entry: Option<&'i Entry<T>>,
+    entry: Option<&'i Shared<T>>,
     target: &'t Target<'t>,
 }
 
