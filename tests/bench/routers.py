@@ -2,16 +2,24 @@
 """routers: what many routers cost in the real program: memory, a request, a change.
 
 Starts the program alone and as three peers on loopback, both with a folder of files, with a host for each router;
-changes files, and at the peers single routers through the write API; prints a table. Needs the standard library, gcc and wrk.
+changes files, and at the peers single routers through the write API; prints a line a step, and a table. Takes three to four
+minutes on two quiet cores. Needs the standard library, gcc and wrk.
 
     cargo build --release
     python3 tests/bench/routers.py --program target/release/pontoon
 """
-import argparse, json, os, re, subprocess, threading, time
+import argparse, json, os, re, statistics, subprocess, threading, time
 
 from peers import Backend, Web, alone, cluster, percentile, table, until, workspace
 
 FILES = 1000
+# What jemalloc gives back, it gives back within ten seconds.
+SETTLE = 12
+STARTED = time.monotonic()
+
+
+def step(what):
+    print(f"{time.monotonic() - STARTED:6.1f} s  {what}", flush=True)
 
 
 def host(number):
@@ -71,35 +79,10 @@ def cost(peer, count, folder, rounds=3):
     figures = []
     for _ in range(rounds):
         before = peer.cpu()
-        rate, result = wrk(peer.web, 3, count, folder)
+        rate, result = wrk(peer.web, 2, count, folder)
         done = int(re.search(r"(\d+) requests in", result).group(1))
         figures.append((peer.cpu() - before) * 1e6 / done)
     return min(figures)
-
-
-class Load:
-    """Steady requests in a process of its own, counted each 50 ms."""
-
-    def __init__(self, peer, count, folder):
-        self.peer, self.count, self.folder, self.stop = peer, count, folder, False
-        self.marks = []
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def run(self):
-        web = Web(self.peer.web)
-        number = 0
-        while not self.stop:
-            number = (number * 16807 + 7) % self.count
-            begun = time.monotonic()
-            if web.status(host(number)) != 200:
-                raise SystemExit("a request under load was not answered with 200")
-            self.marks.append((begun, time.monotonic() - begun))
-
-    def end(self):
-        self.stop = True
-        self.thread.join()
-        return self.marks
 
 
 def seen_after(peer, name, expected, limit=20):
@@ -117,36 +100,55 @@ def changed(change, peer, name, expected):
     return time.monotonic() - begun
 
 
-def dip(peer, count, folder, change, rounds=3):
-    """Requests a second of wrk without and with a change each second."""
-    quiet, busy = [], []
+def milliseconds(result, share):
+    """A latency in wrk's table."""
+    number, unit = re.search(rf"{share}%\s+([\d.]+)(us|ms|s)", result).groups()
+    return float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+
+
+def dip(peer, count, folder, change, rounds=6, seconds=3):
+    """Throughput and latency with a change each second against without: windows of both kinds by turns, so that what the
+    machine does beside them is in both. Rows."""
+    quiet, busy, quiet_p99, busy_p99, number = [], [], [], [], 0
     for _ in range(rounds):
-        quiet.append(wrk(peer.web, 4, count, folder)[0])
+        rate, result = wrk(peer.web, seconds, count, folder)
+        quiet.append(rate)
+        quiet_p99.append(milliseconds(result, 99))
         stop = threading.Event()
 
         def run():
-            number = 0
-            while not stop.wait(1.0):
+            nonlocal number
+            while True:
                 number += 1
                 change(number)
+                if stop.wait(1.0):
+                    return
         thread = threading.Thread(target=run)
         thread.start()
-        busy.append(wrk(peer.web, 4, count, folder)[0])
+        rate, result = wrk(peer.web, seconds, count, folder)
         stop.set()
         thread.join()
-    return max(busy) / max(quiet), max(quiet)
+        busy.append(rate)
+        busy_p99.append(milliseconds(result, 99))
+    shares = sorted(one / other for one, other in zip(busy, quiet))
+    name = f"throughput with a change each second, of {statistics.median(quiet):.0f}/s without"
+    share = f"{statistics.median(shares) * 100:.0f} % ({shares[0] * 100:.0f}-{shares[-1] * 100:.0f} %)"
+    latency = f"{statistics.median(quiet_p99):.2f} / {statistics.median(busy_p99):.2f} ms"
+    return [(f"{name}, median of {rounds} pairs of windows", share, "no dip"),
+            ("latency p99 without / with these changes", latency, "")]
 
 
-def settled(peer, seconds=12):
-    """Resident bytes when freed pages have gone back."""
-    time.sleep(seconds)
-    return peer.resident()
+def settled(peers):
+    """Resident bytes of each when freed pages have gone back."""
+    time.sleep(SETTLE)
+    return [peer.resident() for peer in peers]
 
 
 def run_alone(program, count, rows):
     folder, clean = workspace()
     backend = Backend(folder)
     try:
+        step(f"alone: writing 10 and {count} routers")
         few, many = os.path.join(folder, "few"), os.path.join(folder, "many")
         write_folder(few, 10, backend.port)
         write_folder(many, count, backend.port)
@@ -154,19 +156,23 @@ def run_alone(program, count, rows):
         peer = alone(program, os.path.join(folder, "a"), lines.format(few))
         peer.start()
         seen_after(peer, host(0), 200)
+        step("alone, 10 routers: CPU a request, memory")
         small = cost(peer, 10, folder)
-        memory = settled(peer)
+        memory = settled([peer])[0]
         peer.end()
+        step(f"alone, {count} routers: start, memory")
         peer = alone(program, os.path.join(folder, "b"), lines.format(many))
         begun = time.monotonic()
         peer.start()
         seen_after(peer, host(count - 1), 200, 120)
         rows.append((f"alone, start with {count} routers in {FILES} files", f"{time.monotonic() - begun:.2f} s", ""))
-        grown = (settled(peer) - memory) / count
+        grown = (settled([peer])[0] - memory) / count
         rows.append(("alone, memory a router", f"{grown:.0f} B", "≤ 1500 B"))
+        step("alone: CPU a request")
         large = cost(peer, count, folder)
         rows.append(("CPU a request, 10 routers", f"{small:.1f} µs", ""))
         rows.append((f"CPU a request, {count} routers", f"{large:.1f} µs", "≤ 2 × that of 10"))
+        step("alone: changes")
         times = []
         for number in range(5):
             new = count + number
@@ -175,10 +181,12 @@ def run_alone(program, count, rows):
             times.append(changed(change, peer, host(new), 200))
         rows.append(("alone, file written → request sees it, median", f"{percentile(times, .5) * 1e3:.0f} ms", "< 250 ms"))
         rows.append(("alone, the same, longest", f"{max(times) * 1e3:.0f} ms", "< 250 ms"))
-        share, rate = dip(peer, count, folder, lambda n: write_file(
-            many, 20 + n, range(20 + n, count, FILES), [count + 100 + n]))
-        rows.append((f"alone, throughput with a change each second (of {rate:.0f}/s)", f"{share * 100:.0f} %", "no dip"))
-        after = (settled(peer) - memory) / count
+        step("alone: throughput with changes and without")
+        found = dip(peer, count, folder, lambda n: write_file(
+            many, (20 + n) % FILES, range((20 + n) % FILES, count, FILES), [count + 100 + n]))
+        rows += [(f"alone, {what}", *rest) for what, *rest in found]
+        step("alone: memory after the changes")
+        after = (settled([peer])[0] - memory) / count
         rows.append(("alone, memory a router after the changes", f"{after:.0f} B", "≤ 1500 B"))
         peer.end()
     finally:
@@ -191,20 +199,23 @@ def run_cluster(program, count, rows):
     backend = Backend(folder)
     peers = []
     try:
+        step("three peers: start")
         live = os.path.join(folder, "live")
         write_folder(live, 10, backend.port)
         peers = cluster(program, folder, "providers:\n  file: { directory: %s, watch: true }\n" % live)
         for peer in peers:
             seen_after(peer, host(0), 200)
-        memory = [settled(peer, 12 if peer is peers[0] else 0) for peer in peers]
+        memory = settled(peers)
+        step(f"three peers: {count} routers, memory")
         begun = time.monotonic()
         write_folder(live, count, backend.port)
         for peer in peers:
             seen_after(peer, host(count - 1), 200, 60)
         rows.append((f"three peers, {count} routers written to {FILES} files → all three serve them", f"{time.monotonic() - begun:.1f} s", ""))
-        grown = max((settled(peer, 15 if peer is peers[0] else 0) - before) / count
-                    for peer, before in zip(peers, memory))
-        rows.append(("three peers, memory a router, largest", f"{grown:.0f} B", "≤ 1500 B"))
+        grown = [(now - before) / count for now, before in zip(settled(peers), memory)]
+        rows.append(("three peers, memory a router, largest", f"{max(grown):.0f} B", "≤ 1500 B"))
+        rows.append(("three peers, memory a router, the others", " / ".join(f"{one:.0f} B" for one in sorted(grown)[:-1]), ""))
+        step("three peers: changes")
         times, answers, others = [], [], []
         clients = {peer.name: peer.client() for peer in peers}
 
@@ -229,9 +240,11 @@ def run_cluster(program, count, rows):
         rows.append(("three peers, the same, longest", f"{max(times) * 1e3:.0f} ms", "< 250 ms"))
         rows.append(("three peers, → request at another peer sees it, median",
                      f"{percentile(others, .5) * 1e3:.0f} ms", ""))
-        share, rate = dip(peers[0], count, folder, lambda n: write(peers[0], count + 1000 + n))
-        rows.append((f"three peers, throughput with a change each second (of {rate:.0f}/s)",
-                     f"{share * 100:.0f} %", "no dip"))
+        step("three peers: throughput with changes and without")
+        found = dip(peers[0], count, folder, lambda n: write(peers[0], count + 1000 + n))
+        rows += [(f"three peers, {what}", *rest) for what, *rest in found]
+        after = max((now - before) / count for now, before in zip(settled(peers), memory))
+        rows.append(("three peers, memory a router after the changes, largest", f"{after:.0f} B", "≤ 1500 B"))
     finally:
         for peer in peers:
             peer.end()
