@@ -31,3 +31,7 @@ mod api;
 mod app;
 mod cli;
 pub use cli::main;
+
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -11,7 +11,7 @@ mod networks;
 mod observation;
 pub(crate) mod options;
 mod pipeline;
-mod proxy_protocol;
+pub(crate) mod proxy_protocol;
 mod stream;
 mod tcp;
 mod udp;

@@ -35,14 +35,14 @@ impl Policy {
 
 /// The two ends of a connection, as a header names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ends {
-    pub(super) source: SocketAddr,
-    pub(super) destination: SocketAddr,
+pub(crate) struct Ends {
+    pub(crate) source: SocketAddr,
+    pub(crate) destination: SocketAddr,
 }
 
 /// What the first bytes of a connection are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Parsed {
+pub(crate) enum Parsed {
     /// Not to be told yet.
     Incomplete,
     /// No header: the client itself speaks.
@@ -54,7 +54,7 @@ pub(super) enum Parsed {
 }
 
 /// Looks at the first bytes of a connection.
-pub(super) fn parse(first: &[u8]) -> Parsed {
+pub(crate) fn parse(first: &[u8]) -> Parsed {
     if first.starts_with(V2_START) {
         version_2(first)
     } else if first.starts_with(V1_START) {

@@ -22,7 +22,11 @@ use std::sync::Arc;
 use crate::http::Handler;
 use crate::upstream;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use options::Cookie;
 pub(crate) use options::Options;
+#[cfg(any(test, fuzzing))]
+pub(crate) use sticky::Sticky;
 
 /// Answers requests, and tells how its servers are.
 pub(crate) trait Service: Handler {

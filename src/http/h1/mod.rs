@@ -11,8 +11,12 @@ mod server;
 mod wire;
 
 pub(crate) use encode::{BodyEncoder, HEAD_WRITE, put_field, put_length};
+#[cfg(any(test, fuzzing))]
+pub(crate) use framing::Framing;
 pub(crate) use framing::{DecodeError, Decoder};
 pub(crate) use head::{Limits, ResponseHead, parse_length, response as parse_response};
+#[cfg(any(test, fuzzing))]
+pub(crate) use head::{Refusal, RequestHead, request as parse_request};
 pub(crate) use incoming::{Incoming, Informational};
 pub(crate) use server::{Service, Settings, serve};
 pub(crate) use wire::Wire;

@@ -1,0 +1,5 @@
+//! `pontoon::fuzzing::cookie` on any bytes.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| pontoon::fuzzing::cookie(bytes));
