@@ -97,7 +97,7 @@ fn frames_the_message(name: &str) -> bool {
 }
 
 /// True for a managed name, also in its spelling with `_`, which CGI-like servers take for the same.
-fn is_managed(name: &str) -> bool {
+pub(super) fn is_managed(name: &str) -> bool {
     name.starts_with('x')
         && MANAGED.iter().any(|managed| {
             managed.len() == name.len()

@@ -11,6 +11,7 @@ use crate::http::ProxyError;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Removes what was meant for us from a request. Gives the protocol that the client wants to switch to.
@@ -20,7 +21,7 @@ pub(super) fn clean_request(headers: &mut HeaderMap) -> Result<Option<HeaderValu
     if !has_hop_by_hop(headers) {
         return Ok(None);
     }
-    let upgrade = requested_upgrade(headers);
+    let upgrade = requested_upgrade(headers).filter(|protocol| !names_h2c(protocol));
     if upgrade.as_ref().is_some_and(|protocol| protocol.to_str().is_err()) {
         return Err(ProxyError::BadRequest("the Upgrade header is not printable"));
     }
@@ -41,6 +42,17 @@ pub(super) fn clean_response(headers: &mut HeaderMap) {
     if has_hop_by_hop(headers) {
         remove_hop_by_hop(headers);
     }
+}
+
+/// True for the upgrade to HTTP/2, which RFC 9113, section 3.1, has taken back. A server that still knows it would read
+/// the next requests past all routers and middlewares.
+///
+/// Differs: Traefik passes it on like any other.
+fn names_h2c(protocol: &HeaderValue) -> bool {
+    protocol.as_bytes().split(|&byte| byte == b',').any(|name| {
+        let name = name.split(|&byte| byte == b'/').next().unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(b"h2c")
+    })
 }
 
 /// The protocol in `Upgrade`, where `Connection` lists it.
@@ -115,6 +127,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         TE,
         TRANSFER_ENCODING,
         UPGRADE,
+        HTTP2_SETTINGS,
     ] {
         headers.remove(name);
     }
@@ -175,6 +188,20 @@ mod tests {
         let upgrade = clean_request(&mut headers).unwrap().unwrap();
         assert_eq!(upgrade, "websocket");
         assert_eq!(headers, map(&[("connection", "Upgrade"), ("upgrade", "websocket")]));
+    }
+
+    #[test]
+    fn the_upgrade_to_http2_is_not_passed_on() {
+        for protocol in ["h2c", "H2C", "websocket, h2c", "h2c/1"] {
+            let mut headers = map(&[
+                ("connection", "upgrade"),
+                ("upgrade", protocol),
+                ("http2-settings", "AAMAAABk"),
+                ("x", "y"),
+            ]);
+            assert_eq!(clean_request(&mut headers).unwrap(), None, "{protocol}");
+            assert_eq!(headers, map(&[("x", "y")]));
+        }
     }
 
     #[test]

@@ -6,7 +6,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::support::running::{PATIENCE, Running, STARTUP, echo, everything_to, get, raw};
+use crate::support::h2::{DATA, END_HEADERS, END_STREAM, HEADERS, Peer, block, frame};
+use crate::support::running::{
+    CERTIFICATE, PATIENCE, Running, STARTUP, echo, eventually, everything_to, get, raw,
+};
 
 /// What would be smuggled behind each of the requests.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -142,18 +145,11 @@ async fn broken_chunks_never_make_a_whole_request() {
     assert_eq!(get(web, "/").await.unwrap().status, 200);
 }
 
-/// Resident memory in bytes.
-fn memory(running: &Running) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-}
-
 #[tokio::test]
 async fn a_head_of_ten_megabytes_is_refused_and_not_kept() {
     let (backend, address) = echo("app", "http").await;
     let running = Running::before(&format!("http://{address}")).await;
-    let (web, mark, before) = (running.address("web"), backend.count(), memory(&running));
+    let (web, mark, before) = (running.address("web"), backend.count(), running.memory());
     let one = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(10_000_000));
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: a\r\n".repeat(1_700_000));
     let clients = [&one, &many].map(|request| async move {
@@ -164,7 +160,7 @@ async fn a_head_of_ten_megabytes_is_refused_and_not_kept() {
         assert_eq!(status_of(&answer), Some(431), "{:?}", String::from_utf8_lossy(&answer));
     }
     // 16 clients sent 160 MB; 1 MiB each is allowed.
-    let grown = memory(&running).saturating_sub(before);
+    let grown = running.memory().saturating_sub(before);
     assert!(grown < 64 << 20, "{grown} bytes more");
     assert_eq!(backend.count(), mark);
 }
@@ -224,30 +220,6 @@ async fn slow_clients_are_ended_by_the_read_timeout() {
     assert_eq!(get(running.address("web"), "/").await.unwrap().status, 200);
 }
 
-/// A frame of HTTP/2 (RFC 9113 §4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = length[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
-
-/// Fields as literals that are never indexed (RFC 7541 §6.2.3): any byte may stand in them.
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        block.push(0x10);
-        for text in [name, value] {
-            assert!(text.len() < 127);
-            block.push(u8::try_from(text.len()).unwrap());
-            block.extend(text.as_bytes());
-        }
-    }
-    block
-}
-
 /// Fields and body of a request.
 type Case<'a> = (Vec<(&'a str, &'a str)>, &'a [u8]);
 
@@ -257,34 +229,19 @@ async fn h2_exchange(
     fields: &[(&str, &str)],
     data: Option<&[u8]>,
 ) -> (bool, bool) {
-    let mut stream = TcpStream::connect(running.address("web")).await.unwrap();
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    bytes.extend(frame(4, 0, 0, &[]));
-    bytes.extend(frame(1, if data.is_some() { 4 } else { 5 }, 1, &block(fields)));
+    let mut peer = Peer::connect(running.address("web")).await;
+    let flags = if data.is_some() { END_HEADERS } else { END_HEADERS | END_STREAM };
+    let mut bytes = frame(HEADERS, flags, 1, &block(fields));
     if let Some(data) = data {
-        bytes.extend(frame(0, 1, 1, data));
+        bytes.extend(frame(DATA, END_STREAM, 1, data));
     }
-    stream.write_all(&bytes).await.unwrap();
-    let reading = async {
-        loop {
-            let mut head = [0; 9];
-            if stream.read_exact(&mut head).await.is_err() {
-                return (false, true);
-            }
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; usize::try_from(length).unwrap()];
-            if stream.read_exact(&mut payload).await.is_err() {
-                return (false, true);
-            }
-            match head[3] {
-                // The first field is the status; 200 is the eighth of the static table.
-                1 => return (payload[0] == 0x88, payload[0] != 0x88),
-                3 | 7 => return (false, true),
-                _ => {}
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, reading).await.expect("an answer over HTTP/2")
+    peer.send(&bytes).await;
+    let seen = peer
+        .until("an answer over HTTP/2", |seen| {
+            seen.heads.contains_key(&1) || seen.resets.contains_key(&1) || !seen.goaways.is_empty()
+        })
+        .await;
+    (seen.status(1, 200), !seen.status(1, 200))
 }
 
 #[tokio::test]
@@ -334,4 +291,107 @@ async fn http2_cannot_inject_what_http1_would_read_differently() {
     }
     assert!(wrong.is_empty(), "accepted:\n{}", wrong.join("\n"));
     assert_eq!(backend.count(), mark, "{:?}", backend.all(mark));
+}
+
+/// Connects and sends `start`; the socket takes no more than a little ahead.
+async fn sluggish(address: std::net::SocketAddr, start: &[u8]) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    stream.write_all(start).await.unwrap();
+    stream
+}
+
+/// static.md §2 `writeTimeout`: who does not read what it has asked for is ended, and costs little until then.
+#[tokio::test]
+async fn clients_that_do_not_read_are_ended_by_the_write_timeout() {
+    let (backend, address) = echo("app", "http").await;
+    let startup = STARTUP.replace(
+        "web: {address: '127.0.0.1:0'}",
+        "web: {address: '127.0.0.1:0', transport: {respondingTimeouts: {writeTimeout: 3s}}}",
+    );
+    let app = everything_to(&format!("http://{address}"));
+    let running = Running::start(&startup, &[("app.yml", &app)]).await;
+    let (web, before) = (running.address("web"), running.memory());
+    let request = b"GET /__bytes/8000000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let clients = futures_util::future::join_all((0..20).map(|_| sluggish(web, request))).await;
+    let began = Instant::now();
+    eventually("all requests at the server", || async {
+        let large = backend.all(0).into_iter().filter(|record| record.target.contains("bytes"));
+        (large.count() == 20).then_some(())
+    })
+    .await;
+    assert_eq!(get(web, "/").await.unwrap().status, 200, "others are served meanwhile");
+    // The attack is that nothing is read until the time is over: then what the system holds is left, and the end.
+    tokio::time::sleep_until(began + Duration::from_millis(3500)).await;
+    // 160 MB were asked for.
+    let grown = running.memory().saturating_sub(before);
+    assert!(grown < 48 << 20, "{grown} bytes more");
+    for mut client in clients {
+        let mut taken = Vec::new();
+        let end = tokio::time::timeout(PATIENCE, client.read_to_end(&mut taken)).await;
+        drop(end.expect("the connection is closed"));
+        assert!(taken.len() < 8_000_000, "a whole response although its time was over");
+    }
+}
+
+/// static.md §2 `readTimeout`, `idleTimeout`: many slow clients at once cost some kilobytes each, others are served, and
+/// all are ended.
+#[tokio::test]
+async fn hundreds_of_slow_clients_cost_little_and_are_ended() {
+    let (backend, address) = echo("app", "http").await;
+    let startup = STARTUP.replace(
+        "web: {address: '127.0.0.1:0'}",
+        "web: {address: '127.0.0.1:0', transport: {respondingTimeouts: {readTimeout: 3s, idleTimeout: 3s}}}",
+    );
+    let app = everything_to(&format!("http://{address}"));
+    let running = Running::start(&startup, &[("app.yml", &app)]).await;
+    let (web, before, mark) = (running.address("web"), running.memory(), backend.count());
+    let starts: [&[u8]; 5] = [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: ",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nsome of it",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nsome of it",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ];
+    let mut clients = Vec::new();
+    for start in starts.iter().cycle().take(400) {
+        clients.push(sluggish(web, start).await);
+    }
+    assert_eq!(get(web, "/").await.unwrap().status, 200, "others are served meanwhile");
+    let grown = running.memory().saturating_sub(before);
+    assert!(grown < 400 * 100_000, "{grown} bytes more for 400 clients");
+    for client in &mut clients {
+        let mut answer = Vec::new();
+        let end = tokio::time::timeout(PATIENCE, client.read_to_end(&mut answer)).await;
+        drop(end.expect("the connection is closed"));
+        assert_ne!(status_of(&answer), Some(200));
+    }
+    let served = backend.all(mark).iter().filter(|record| record.method == "POST").count();
+    assert_eq!(served, 0, "half a body is no request");
+    assert_eq!(get(web, "/").await.unwrap().status, 200);
+}
+
+/// tcp-udp-tls.md §6: a handshake that does not go on is ended, too.
+#[tokio::test]
+async fn slow_handshakes_are_ended() {
+    let (_backend, address) = echo("app", "http").await;
+    let startup = STARTUP.replace(
+        "secure: {address: '127.0.0.1:0'}",
+        "secure: {address: '127.0.0.1:0', transport: {respondingTimeouts: {readTimeout: 1s}}}",
+    );
+    let app = everything_to(&format!("http://{address}")) + CERTIFICATE;
+    let running = Running::start(&startup, &[("app.yml", &app)]).await;
+    let secure = running.address("secure");
+    // A record that says that it holds 500 bytes of a ClientHello, and ends early; one that has not begun.
+    for start in [
+        &[0x16, 3, 1, 1, 0xf4, 1, 0, 1, 0xf0, 3, 3][..],
+        &[0x16],
+        &[0x16, 3, 1, 0, 4, 1, 0, 1, 0xf0],
+    ] {
+        let mut client = sluggish(secure, start).await;
+        let mut answer = Vec::new();
+        let end = tokio::time::timeout(PATIENCE, client.read_to_end(&mut answer)).await;
+        drop(end.expect("the connection is closed"));
+    }
 }

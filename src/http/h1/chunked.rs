@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::Frame;
 
 use super::framing::DecodeError;
+use crate::http::forwarded::is_managed;
 
 /// Longest line with a chunk's size and its extensions.
 const SIZE_LINE_MAX: usize = 4096;
@@ -116,7 +117,17 @@ impl Chunked {
     }
 }
 
-/// False for fields that decide framing, routing or authentication: RFC 9110, section 6.5.1.
+/// Removes what may not stand in trailers.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
+    let bad: Vec<HeaderName> =
+        trailers.keys().filter(|name| !may_be_trailer(name)).cloned().collect();
+    for name in bad {
+        trailers.remove(name);
+    }
+}
+
+/// False for fields that decide framing, routing or authentication, and for those of which only trusted clients are
+/// believed: RFC 9110, section 6.5.1.
 pub(crate) fn may_be_trailer(name: &HeaderName) -> bool {
     const NEVER: [HeaderName; 12] = [
         header::TRANSFER_ENCODING,
@@ -132,7 +143,7 @@ pub(crate) fn may_be_trailer(name: &HeaderName) -> bool {
         header::AUTHORIZATION,
         header::COOKIE,
     ];
-    !NEVER.contains(name)
+    !NEVER.contains(name) && !is_managed(name.as_str())
 }
 
 /// A line without its CRLF; `None` where its end is not here yet.

@@ -10,6 +10,7 @@ mod incoming;
 mod server;
 mod wire;
 
+pub(crate) use chunked::clean_trailers;
 pub(crate) use encode::{BodyEncoder, HEAD_WRITE, put_field, put_length};
 #[cfg(any(test, fuzzing))]
 pub(crate) use framing::Framing;

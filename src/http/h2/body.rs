@@ -58,8 +58,11 @@ impl HttpBody for Received {
                 None => self.data_ended = true,
             }
         }
-        let trailers = ready!(self.stream.poll_trailers(cx));
-        Poll::Ready(trailers.map_err(Into::into).map(|it| it.map(Frame::trailers)).transpose())
+        let trailers = ready!(self.stream.poll_trailers(cx))?;
+        Poll::Ready(trailers.map(|mut trailers| {
+            h1::clean_trailers(&mut trailers);
+            Ok(Frame::trailers(trailers))
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -54,6 +54,8 @@ const PING_INTERVAL: Duration = Duration::from_mins(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// For a client that was told that the connection ends, and has no request under way: to take the rest and to close.
 const LINGER: Duration = Duration::from_mins(1);
+/// The same for a client that has never asked for anything: there is no rest that it could take.
+const LINGER_SILENT: Duration = Duration::from_secs(2);
 
 /// Limits of a client's HTTP/2 connection. `None`: no limit.
 #[derive(Debug, Clone)]
@@ -262,6 +264,10 @@ where
         }
     }
 
+    fn linger(&self) -> Duration {
+        if self.begun == 0 { LINGER_SILENT } else { LINGER }
+    }
+
     /// Ready when it is time to look at the clock.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.pulse.pinged
@@ -274,7 +280,7 @@ where
         let is_idle = self.streams.is_empty();
         let settings = &self.settings;
         let times = match self.ending {
-            Some(since) => [is_idle.then(|| since.max(self.idle_since) + LINGER), None],
+            Some(since) => [is_idle.then(|| since.max(self.idle_since) + self.linger()), None],
             None => [
                 settings.idle_timeout.filter(|_| is_idle).map(|limit| self.idle_since + limit),
                 settings.connection_time_max.map(|limit| self.started + limit),
@@ -289,7 +295,7 @@ where
         let now = Instant::now();
         let is_idle = self.streams.is_empty();
         if let Some(since) = self.ending {
-            if is_idle && now >= since.max(self.idle_since) + LINGER {
+            if is_idle && now >= since.max(self.idle_since) + self.linger() {
                 return Err(Error::Lingers);
             }
         } else {
