@@ -104,6 +104,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tonic", &["cluster/src/transport", "cluster/src/codec.rs", "cluster/build.rs"]),
     ("hyper", &["src/http", "src/upstream", "src/entrypoint"]),
     ("hyper_util", &["src/http", "src/upstream", "src/entrypoint", "cluster/src/transport"]),
+    ("quinn", &["src/http/h3", "src/entrypoint"]),
+    ("quinn_proto", &["src/tls/quic.rs"]),
     ("prometheus", &["src/observe"]),
     ("clap", &["src/cli"]),
     ("flate2", &["src/middleware/compress", "src/api/support.rs"]),

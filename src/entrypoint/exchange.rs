@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use ::http::HeaderValue;
+use ::http::header::ALT_SVC;
 use ::http::request::Parts;
 use futures_util::FutureExt;
 use tokio::time::Instant;
@@ -33,12 +35,15 @@ pub(super) struct Requests {
     connection: Arc<Connection>,
     /// The client's `X-Forwarded-*` headers are believed.
     trusted: bool,
+    /// Told to clients that could speak HTTP/3 instead.
+    alt_svc: Option<Arc<HeaderValue>>,
 }
 
 impl Requests {
     /// For a client's connection, with what a handshake has settled.
     pub(super) fn new(entry: Arc<Entry>, ends: Ends, session: Option<tls::Session>) -> Self {
         let trusted = entry.trusts(ends.remote.ip());
+        let alt_svc = entry.alt_svc.clone().filter(|_| session.is_some());
         let session = session.map(|session| TlsSession {
             version: session.version,
             cipher: session.cipher,
@@ -48,7 +53,12 @@ impl Requests {
         });
         let mut connection = Connection::new(ends.remote, entry.name.clone(), session);
         connection.append_forwarded_for = entry.append_forwarded_for;
-        Self { entry, connection: Arc::new(connection), trusted }
+        Self { entry, connection: Arc::new(connection), trusted, alt_svc }
+    }
+
+    /// For a connection that speaks HTTP/3 already.
+    pub(super) fn over_quic(entry: Arc<Entry>, ends: Ends, session: tls::Session) -> Self {
+        Self { alt_svc: None, ..Self::new(entry, ends, Some(session)) }
     }
 
     pub(super) fn entry(&self) -> &Entry {
@@ -80,6 +90,7 @@ impl Requests {
             observation.routed(&route);
             (route, Request::new(parts, body, exchange))
         });
+        let alt_svc = self.alt_svc.clone();
         async move {
             let result = match routed {
                 // A panic in the chain is an error of this request alone.
@@ -89,10 +100,13 @@ impl Requests {
                     .unwrap_or_else(|_panic| Err(panicked(&route))),
                 Err(error) => Err(error),
             };
-            let response = result.unwrap_or_else(|error| {
+            let mut response = result.unwrap_or_else(|error| {
                 debug!(%error, side = ?error.side(), "request failed");
                 error.into_response()
             });
+            if let Some(value) = alt_svc {
+                response.headers_mut().append(ALT_SVC, HeaderValue::clone(&value));
+            }
             observation.answered(response)
         }
     }

@@ -12,6 +12,7 @@ mod observation;
 pub(crate) mod options;
 mod pipeline;
 pub(crate) mod proxy_protocol;
+mod quic;
 mod stream;
 mod tcp;
 mod udp;
@@ -24,7 +25,10 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::HeaderValue;
 use futures_util::future::join_all;
+use quinn::Endpoint;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::warn;
@@ -37,7 +41,7 @@ use self::pipeline::Pipeline;
 use self::proxy_protocol::Policy;
 use self::tcp::Core;
 use crate::cores::{self, Cores};
-use crate::http::{h1, h2};
+use crate::http::{h1, h2, h3};
 use crate::observe::Observer;
 use crate::plan::{self, Observed, Streams};
 use crate::task::Group;
@@ -59,6 +63,10 @@ pub(crate) enum Error {
     Network { name: String, option: &'static str, value: String },
     #[error("entry point `{name}`: cannot listen on `{address}`: {source}")]
     Listen { name: String, address: String, source: io::Error },
+    #[error("entry point `{name}`: `http3`: cannot receive on UDP port {port}: {source}")]
+    Receive { name: String, port: u16, source: io::Error },
+    #[error("entry point `{name}`: `http3`: {source}")]
+    Quic { name: String, source: tls::quic::Error },
     #[error("entry point `{name}`: handing a listener to its core: {source}")]
     Register { name: String, source: io::Error },
 }
@@ -99,6 +107,8 @@ struct Entry {
     read_timeout: Duration,
     h1: Arc<h1::Settings>,
     h2: Arc<h2::Settings>,
+    /// What HTTPS responses say of HTTP/3, where the entry point has it.
+    alt_svc: Option<Arc<HeaderValue>>,
 }
 
 impl Entry {
@@ -135,6 +145,7 @@ impl Entry {
                 .unwrap_or(FIRST_BYTES_TIMEOUT_MAX),
             h1: Arc::new(h1_settings(options)),
             h2: Arc::new(h2_settings(options)),
+            alt_svc: None,
         })
     }
 
@@ -188,10 +199,29 @@ fn h2_settings(options: &Options) -> h2::Settings {
     }
 }
 
+fn h3_settings(options: &Options) -> h3::Settings {
+    let transport = &options.transport;
+    h3::Settings {
+        head_bytes_max: options.http.max_header_bytes,
+        read_timeout: transport.responding_timeouts.read_timeout.positive(),
+        write_timeout: transport.responding_timeouts.write_timeout.positive(),
+        idle_timeout: transport.responding_timeouts.idle_timeout.positive(),
+        requests_max: Some(transport.keep_alive_max_requests).filter(|&max| max > 0),
+        connection_time_max: transport.keep_alive_max_time.positive(),
+    }
+}
+
+/// For browsers: HTTP/3 is to be had at `port`, for 30 days as Traefik says.
+fn alt_svc(port: u16) -> Option<Arc<HeaderValue>> {
+    HeaderValue::try_from(format!("h3=\":{port}\"; ma=2592000")).ok().map(Arc::new)
+}
+
 /// An entry point that has its port, and does not accept yet.
 pub(crate) struct Bound {
     entry: Arc<Entry>,
     sockets: Sockets,
+    /// For HTTP/3.
+    quic: Option<quic::Sockets>,
     address: SocketAddr,
     limits: Arc<[Arc<Semaphore>]>,
     accept_grace: Duration,
@@ -242,19 +272,40 @@ pub(crate) fn bind(name: &str, options: &Options, shared: &Shared) -> Result<Bou
         .address
         .parse()
         .map_err(|source| Error::Address { name: name.to_owned(), source })?;
-    let entry = Arc::new(Entry::new(name, options, shared)?);
-    let (sockets, address) = Sockets::open(&address, options, shared).map_err(|source| {
+    let mut entry = Entry::new(name, options, shared)?;
+    let (sockets, bound) = Sockets::open(&address, options, shared).map_err(|source| {
         Error::Listen { name: name.to_owned(), address: options.address.clone(), source }
     })?;
+    let mut quic = None;
+    if let (Some(http3), Protocol::Tcp) = (&options.http3, address.protocol) {
+        let at = Address { port: bound.port(), protocol: Protocol::Udp, ..address };
+        quic = Some(bind_quic(name, &at, options, shared)?);
+        let told = http3.advertised_port;
+        entry.alt_svc = alt_svc(if told == 0 { at.port } else { told });
+    }
     let life_cycle = &options.transport.life_cycle;
     Ok(Bound {
-        entry,
+        entry: Arc::new(entry),
         sockets,
-        address,
+        quic,
+        address: bound,
         limits: shared.limits.clone(),
         accept_grace: life_cycle.request_accept_grace_timeout.into(),
         drain_grace: life_cycle.grace_time_out.into(),
     })
+}
+
+/// Takes the UDP port beside the TCP port.
+fn bind_quic(
+    name: &str,
+    address: &Address,
+    options: &Options,
+    shared: &Shared,
+) -> Result<quic::Sockets, Error> {
+    let receive = |source| Error::Receive { name: name.to_owned(), port: address.port, source };
+    let sockets = listen::receive(address, options.reuse_port, shared.limits.len());
+    quic::Sockets::new(sockets.map_err(receive)?, address.port, h3_settings(options))
+        .map_err(|source| Error::Quic { name: name.to_owned(), source })
 }
 
 impl Bound {
@@ -267,55 +318,115 @@ impl Bound {
     pub(crate) fn serve(self, cores: &Cores) -> Result<Serving, Error> {
         let register = |source| Error::Register { name: self.entry.name.to_string(), source };
         let mut parts = Vec::new();
+        let mut endpoints = Vec::new();
         let places = || self.limits.iter().zip(cores.handles());
         match self.sockets {
             Sockets::Tcp(listeners) => {
                 for (listener, (limit, handle)) in listeners.into_iter().zip(places()) {
-                    let listener = {
-                        let _on_the_core = handle.enter();
-                        tokio::net::TcpListener::from_std(listener).map_err(register)?
-                    };
-                    let (acceptor, connections) =
-                        (Group::new(handle.clone()), Group::new(handle.clone()));
-                    let core = Arc::new(Core {
-                        entry: self.entry.clone(),
-                        limit: limit.clone(),
-                        connections: connections.clone(),
-                    });
-                    acceptor.spawn(tcp::accept(listener, core, acceptor.stop_token()));
-                    parts.push((acceptor, connections));
+                    parts.push(serve_tcp(&self.entry, listener, limit, handle).map_err(register)?);
                 }
             }
             Sockets::Udp { sockets, idle, sessions_max } => {
                 for (socket, (limit, handle)) in sockets.into_iter().zip(places()) {
-                    let socket = {
-                        let _on_the_core = handle.enter();
-                        tokio::net::UdpSocket::from_std(socket).map_err(register)?
-                    };
-                    let (acceptor, sessions) =
-                        (Group::new(handle.clone()), Group::new(handle.clone()));
-                    let core = Arc::new(udp::Core {
+                    let core = |sessions| udp::Core {
                         name: self.entry.name.clone(),
                         plan: self.entry.plan.clone(),
                         idle,
                         sessions_max,
                         limit: limit.clone(),
-                        sessions: sessions.clone(),
-                    });
-                    // Who receives for the sessions ends with the last of them.
-                    sessions.spawn(udp::receive(socket, core, acceptor.stop_token()));
-                    parts.push((acceptor, sessions));
+                        sessions,
+                    };
+                    parts.push(serve_udp(core, socket, handle).map_err(register)?);
                 }
             }
         }
-        Ok(Serving { parts, accept_grace: self.accept_grace, drain_grace: self.drain_grace })
+        if let Some(quic) = self.quic {
+            let shared = Arc::new(quic::Shared::new(&quic));
+            for ((number, socket), (limit, handle)) in
+                quic.by_core.into_iter().enumerate().zip(places())
+            {
+                let endpoint = {
+                    let _on_the_core = handle.enter();
+                    shared.endpoint(number, socket).map_err(register)?
+                };
+                endpoints.push(endpoint.clone());
+                parts.push(serve_quic(&self.entry, &shared, endpoint, limit, handle));
+            }
+        }
+        let (accept_grace, drain_grace) = (self.accept_grace, self.drain_grace);
+        Ok(Serving { parts, endpoints, accept_grace, drain_grace })
     }
+}
+
+/// A core's acceptor and its connections.
+type Part = (Group, Group);
+
+fn groups(handle: &Handle) -> Part {
+    (Group::new(handle.clone()), Group::new(handle.clone()))
+}
+
+fn serve_tcp(
+    entry: &Arc<Entry>,
+    listener: TcpListener,
+    limit: &Arc<Semaphore>,
+    handle: &Handle,
+) -> io::Result<Part> {
+    let listener = {
+        let _on_the_core = handle.enter();
+        tokio::net::TcpListener::from_std(listener)?
+    };
+    let (acceptor, connections) = groups(handle);
+    let core = Arc::new(Core {
+        entry: entry.clone(),
+        limit: limit.clone(),
+        connections: connections.clone(),
+    });
+    acceptor.spawn(tcp::accept(listener, core, acceptor.stop_token()));
+    Ok((acceptor, connections))
+}
+
+fn serve_udp(
+    core: impl FnOnce(Group) -> udp::Core,
+    socket: UdpSocket,
+    handle: &Handle,
+) -> io::Result<Part> {
+    let socket = {
+        let _on_the_core = handle.enter();
+        tokio::net::UdpSocket::from_std(socket)?
+    };
+    let (acceptor, sessions) = groups(handle);
+    let core = Arc::new(core(sessions.clone()));
+    // Who receives for the sessions ends with the last of them.
+    sessions.spawn(udp::receive(socket, core, acceptor.stop_token()));
+    Ok((acceptor, sessions))
+}
+
+fn serve_quic(
+    entry: &Arc<Entry>,
+    shared: &Arc<quic::Shared>,
+    endpoint: Endpoint,
+    limit: &Arc<Semaphore>,
+    handle: &Handle,
+) -> Part {
+    let (acceptor, connections) = groups(handle);
+    let core = Arc::new(quic::Core {
+        entry: entry.clone(),
+        shared: shared.clone(),
+        limit: limit.clone(),
+        connections: connections.clone(),
+        handshakes: Arc::default(),
+    });
+    // The endpoint ends with the last of its connections.
+    connections.spawn(quic::accept(endpoint, core, acceptor.stop_token()));
+    (acceptor, connections)
 }
 
 /// An entry point that accepts connections.
 pub(crate) struct Serving {
-    /// Each core's acceptor and connections.
-    parts: Vec<(Group, Group)>,
+    /// Each core's, over TCP and over QUIC.
+    parts: Vec<Part>,
+    /// Those of QUIC.
+    endpoints: Vec<Endpoint>,
     accept_grace: Duration,
     drain_grace: Duration,
 }
@@ -328,6 +439,10 @@ impl Serving {
         tokio::time::sleep(self.accept_grace).await;
         join_all(self.parts.iter().map(|(acceptor, _)| acceptor.end(ACCEPTORS_GRACE))).await;
         let ends = self.parts.iter().map(|(_, connections)| connections.end(self.drain_grace));
-        join_all(ends).await.into_iter().all(|ended| ended)
+        let all_ended = join_all(ends).await.into_iter().all(|ended| ended);
+        if !all_ended {
+            join_all(self.endpoints.iter().map(quic::cut_off)).await;
+        }
+        all_ended
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct Options {
     pub(crate) http: Http,
     /// HTTP/2 of clients.
     pub(crate) http2: Http2,
-    /// Presence enables HTTP/3. Default: no.
+    /// Presence enables HTTP/3, for routers with TLS, on the UDP port of the same number. Default: no.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) http3: Option<Http3>,
     /// UDP sessions; used by `/udp` addresses only.
@@ -293,7 +293,7 @@ impl Default for Http2 {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Http3 {
-    /// UDP port told to clients. Default: 0, the entry point's own.
+    /// UDP port told to clients (`Alt-Svc`), where it is another one from outside. Default: 0, the entry point's own.
     #[serde(skip_serializing_if = "is_zero_port")]
     pub(crate) advertised_port: u16,
 }

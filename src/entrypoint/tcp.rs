@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, trace, warn};
 
 use super::Entry;
 use super::dispatch::{self, Step};
@@ -292,7 +292,7 @@ fn protocol(first: &[u8]) -> Option<Protocol> {
 }
 
 /// IPv4 on a socket for both families looks like IPv6; nobody should see that.
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
@@ -303,7 +303,7 @@ where
     let settings = requests.entry().h1.clone();
     Box::pin(async move {
         let ended = h1::serve(io, first, settings, requests, drain).await;
-        debug!(?ended, "HTTP/1 connection ended");
+        trace!(?ended, "HTTP/1 connection ended");
     })
 }
 

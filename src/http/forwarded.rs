@@ -176,13 +176,10 @@ fn is_unset(headers: &HeaderMap, name: &HeaderName) -> bool {
 
 /// The port in `Host`, else that of the scheme.
 fn port(headers: &HeaderMap, host: Option<&HeaderValue>, connection: &Connection) -> HeaderValue {
-    let host = host.map(HeaderValue::as_bytes).unwrap_or_default();
-    let colon = host.iter().rposition(|&byte| byte == b':');
-    let given = match colon.and_then(|colon| host.split_at_checked(colon)) {
+    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let given = match host.rsplit_once(':') {
         // A colon inside brackets belongs to an address.
-        Some((name, [_, port @ ..]))
-            if !port.is_empty() && (!name.contains(&b':') || name.ends_with(b"]")) =>
-        {
+        Some((name, port)) if !port.is_empty() && (!name.contains(':') || name.ends_with(']')) => {
             connection.port(port)
         }
         _ => None,

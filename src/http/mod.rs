@@ -8,6 +8,7 @@ mod exchange;
 pub(crate) mod forwarded;
 pub(crate) mod h1;
 pub(crate) mod h2;
+pub(crate) mod h3;
 pub(crate) mod path;
 mod request;
 pub(crate) mod upgrade;

@@ -105,7 +105,7 @@ fn version_name(version: Option<ProtocolVersion>) -> &'static str {
 }
 
 /// rustls prefixes the suites of TLS 1.3 in its own way.
-fn cipher_name(suite: CipherSuite) -> &'static str {
+pub(super) fn cipher_name(suite: CipherSuite) -> &'static str {
     match suite {
         CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
         CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",

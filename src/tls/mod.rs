@@ -6,6 +6,7 @@ mod client_auth;
 mod config;
 pub(crate) mod hello;
 pub(crate) mod options;
+pub(crate) mod quic;
 mod tables;
 
 pub(crate) use accept::{AcceptError, Accepted, Session, accept, accept_as};

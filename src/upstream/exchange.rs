@@ -151,7 +151,7 @@ impl Server {
     ) -> Result<Response, ProxyError> {
         let client = &exchange.connection;
         let upgrade = headers::clean_request(&mut parts.headers)?;
-        if parts.version == ::http::Version::HTTP_2 {
+        if matches!(parts.version, ::http::Version::HTTP_2 | ::http::Version::HTTP_3) {
             headers::join_cookies(&mut parts.headers);
         }
         let keep = parts.extensions.get::<KeepForwardedFor>().is_some();

@@ -77,7 +77,7 @@ pub(super) fn append_forwarded_for(headers: &mut HeaderMap, client: &HeaderValue
     headers.insert(FORWARDED_FOR, folded);
 }
 
-/// Joins what HTTP/2 clients send as several `Cookie` lines (RFC 9113, 8.2.3).
+/// Joins what clients of HTTP/2 and HTTP/3 send as several `Cookie` lines (RFC 9113, 8.2.3; RFC 9114, 4.2.1).
 pub(super) fn join_cookies(headers: &mut HeaderMap) {
     let mut lines = headers.get_all(COOKIE).iter();
     if lines.next().is_none() || lines.next().is_none() {

@@ -20,6 +20,7 @@ mod fixtures;
 mod flat;
 mod hostile;
 mod http2_abuse;
+mod http3;
 mod layers;
 mod middlewares_auth;
 mod middlewares_content;

@@ -72,6 +72,10 @@ fn find<'a>(root: &'a Node, path: &str) -> Option<&'a Node> {
 pub(super) fn vain(startup: &Startup) -> Vec<String> {
     let mut sentences = Vec::new();
     for (name, entry_point) in &startup.entry_points {
+        if entry_point.http3.is_some() && entry_point.is_udp() {
+            sentences
+                .push(format!("entryPoints.{name}.http3: has no effect on an entry point for UDP"));
+        }
         let redirections = entry_point.http.redirections.as_ref();
         let Some(to) = redirections.and_then(|all| all.entry_point.as_ref()) else { continue };
         let port = to.to.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());

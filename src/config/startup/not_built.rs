@@ -58,10 +58,8 @@ const NOT_BUILT: &[Entry] = &[
 ];
 
 /// The same, below `entryPoints.NAME`.
-const OF_ENTRY_POINTS: &[Entry<entrypoint::Options>] = &[
-    ("allowACMEByPass", |options| options.allow_acme_by_pass),
-    ("http3", |options| options.http3.is_some()),
-];
+const OF_ENTRY_POINTS: &[Entry<entrypoint::Options>] =
+    &[("allowACMEByPass", |options| options.allow_acme_by_pass)];
 
 /// All of them, with `NAME` for names.
 #[cfg(test)]

@@ -249,7 +249,6 @@ fn what_is_not_built_is_listed_by_key() {
         "log.maxSize",
         "tracing",
         "entryPoints.web.allowACMEByPass",
-        "entryPoints.web.http3",
     ];
     assert_eq!(keys, expected);
     assert_eq!(not_built(&yaml("").unwrap().startup), [""; 0]);
@@ -281,6 +280,18 @@ fn a_redirection_to_nowhere_is_named() {
             )]
         );
     }
+}
+
+/// static.md §3, `http3`.
+#[test]
+fn http3_beside_udp_is_named() {
+    let warnings = |address: &str| {
+        let text = format!("entryPoints: {{a: {{address: '{address}', http3: {{}}}}}}");
+        yaml(&text).unwrap().warnings
+    };
+    assert_eq!(warnings(":443"), [""; 0]);
+    let udp = warnings(":443/udp");
+    assert_eq!(udp, ["entryPoints.a.http3: has no effect on an entry point for UDP"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The head of a response as HTTP/2 wants it.
+//! The head of a response as HTTP/2 and HTTP/3 want it.
 
 use ::http::header::{
     CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
@@ -10,9 +10,9 @@ use crate::http::date;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// Removes what is only for HTTP/1 (RFC 9113, 8.2.2), and adds `Date` and, where `length` is known, `Content-Length`,
-/// unless they are there.
-pub(super) fn complete(headers: &mut HeaderMap, length: Option<u64>) {
+/// Removes what is only for HTTP/1 (RFC 9113, 8.2.2; RFC 9114, 4.2), and adds `Date` and, where `length` is known,
+/// `Content-Length`, unless they are there.
+pub(in crate::http) fn complete(headers: &mut HeaderMap, length: Option<u64>) {
     let (mut foreign, mut dated, mut measured) = (false, false, false);
     for name in headers.keys() {
         match name.as_str() {

@@ -31,6 +31,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+pub(super) use self::head::complete;
 use self::stream::{Answering, End};
 use super::{Body, Response, upgrade};
 use crate::timer::Timer;

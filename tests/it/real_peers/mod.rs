@@ -6,6 +6,7 @@ mod curl;
 mod grpc;
 mod haproxy;
 mod nghttp2;
+mod ngtcp2;
 mod openssl;
 mod redis;
 mod websocket;

@@ -5,6 +5,7 @@ pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod h1;
 pub(crate) mod h2;
+pub(crate) mod http3;
 pub(crate) mod process;
 pub(crate) mod recorder;
 pub(crate) mod running;
