@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use ::http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use ::http::header::{HOST, HeaderMap, HeaderName};
 use ::http::request::Parts;
 use ::http::uri::PathAndQuery;
 use ::http::{Method, Uri};
@@ -16,6 +16,8 @@ use crate::http::{Connection, ProxyError, path};
 
 /// `Host` and what says where a request comes from.
 const ADDED_FIELDS: usize = 8;
+/// Up to so many fields, a new map is made in place of one without room.
+const FEW_FIELDS: usize = 16;
 
 /// The steps, with their options.
 #[derive(Debug)]
@@ -47,11 +49,9 @@ impl Pipeline {
         connection: &Connection,
         trusted: bool,
     ) -> Result<(), ProxyError> {
-        // At once, while there is little to move. HTTP/1 has left room already.
-        let room = parts.headers.try_reserve(ADDED_FIELDS);
-        room.map_err(|_full| ProxyError::BadRequest("too many headers"))?;
+        make_room(&mut parts.headers)?;
         self.treat_underscores(&mut parts.headers)?;
-        settle_host(parts)?;
+        settle_host(parts, connection)?;
         self.clean_target(&mut parts.uri)?;
         self.forwarded.apply(&mut parts.headers, connection, trusted);
         Ok(())
@@ -113,6 +113,22 @@ impl Pipeline {
     }
 }
 
+/// Room for what is added. At once, while there is little to move, and in a new map where that is cheaper than to let the
+/// old one grow. HTTP/1 has left room already.
+fn make_room(headers: &mut HeaderMap) -> Result<(), ProxyError> {
+    if headers.len() > FEW_FIELDS {
+        let room = headers.try_reserve(ADDED_FIELDS);
+        return room.map_err(|_full| ProxyError::BadRequest("too many headers"));
+    }
+    let wanted = headers.len() + ADDED_FIELDS;
+    if headers.capacity() < wanted {
+        let mut roomy = HeaderMap::with_capacity(wanted);
+        roomy.extend(std::mem::take(headers));
+        *headers = roomy;
+    }
+    Ok(())
+}
+
 /// Codes of the characters that `options` does not allow.
 fn denied(options: &EncodedCharacters) -> Vec<&'static str> {
     [
@@ -131,16 +147,12 @@ fn denied(options: &EncodedCharacters) -> Vec<&'static str> {
 
 /// Makes `Host` the one place that names the host: an authority in the target (HTTP/2, absolute form) wins, and the
 /// target becomes path and query.
-fn settle_host(parts: &mut Parts) -> Result<(), ProxyError> {
+fn settle_host(parts: &mut Parts, connection: &Connection) -> Result<(), ProxyError> {
     let Some(authority) = parts.uri.authority() else {
-        return check_host(&parts.headers);
+        return check_host(&parts.headers, connection);
     };
-    if !authority.as_str().bytes().all(is_host_byte) {
-        return Err(ProxyError::BadRequest("authority"));
-    }
-    let host = HeaderValue::from_str(authority.as_str())
-        .map_err(|_invalid| ProxyError::BadRequest("authority"))?;
-    parts.headers.insert(HOST, host);
+    let host = connection.host(authority.as_str().as_bytes(), is_host);
+    parts.headers.insert(HOST, host.ok_or(ProxyError::BadRequest("authority"))?);
     if parts.method != Method::CONNECT {
         let uri = std::mem::take(&mut parts.uri).into_parts();
         parts.uri = uri.path_and_query.unwrap_or(PathAndQuery::from_static("/")).into();
@@ -148,16 +160,20 @@ fn settle_host(parts: &mut Parts) -> Result<(), ProxyError> {
     Ok(())
 }
 
-fn check_host(headers: &HeaderMap) -> Result<(), ProxyError> {
+fn check_host(headers: &HeaderMap, connection: &Connection) -> Result<(), ProxyError> {
     let mut hosts = headers.get_all(HOST).iter();
-    let valid = hosts.next().is_none_or(|host| host.as_bytes().iter().copied().all(is_host_byte));
+    let valid = hosts.next().is_none_or(|host| connection.host(host.as_bytes(), is_host).is_some());
     if !valid || hosts.next().is_some() {
         return Err(ProxyError::BadRequest("host header"));
     }
     Ok(())
 }
 
-/// What may stand in a host, by Go's measure: RFC 3986's `reg-name`, addresses in brackets, a port. Not `@`.
+/// True for what may stand in a host, by Go's measure: RFC 3986's `reg-name`, addresses in brackets, a port. Not `@`.
+fn is_host(text: &[u8]) -> bool {
+    text.iter().copied().all(is_host_byte)
+}
+
 fn is_host_byte(byte: u8) -> bool {
     matches!(
         byte,
@@ -197,6 +213,7 @@ const BAD_ESCAPE: ProxyError = ProxyError::BadRequest("percent-encoding of the p
 
 #[cfg(test)]
 mod tests {
+    use ::http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, trace, warn};
+use tracing::{debug, warn};
 
 use super::Entry;
 use super::dispatch::{self, Step};
@@ -303,7 +303,7 @@ where
     let settings = requests.entry().h1.clone();
     Box::pin(async move {
         let ended = h1::serve(io, first, settings, requests, drain).await;
-        trace!(?ended, "HTTP/1 connection ended");
+        debug!(?ended, "HTTP/1 connection ended");
     })
 }
 

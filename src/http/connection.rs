@@ -19,8 +19,9 @@ pub(crate) struct Connection {
     pub(crate) tls: Option<TlsSession>,
     /// Whether `remote_ip` goes to `X-Forwarded-For`: entry-point option `forwardedHeaders.notAppendXForwardedFor`.
     pub(crate) append_forwarded_for: bool,
-    /// The port that its first request has named: the next ones nearly always name the same.
-    port: OnceLock<HeaderValue>,
+    /// The host and the port that its first request has named: the next ones nearly always name the same.
+    host: Remembered,
+    port: Remembered,
 }
 
 impl Connection {
@@ -33,19 +34,40 @@ impl Connection {
             remote_ip,
             tls,
             append_forwarded_for: true,
-            port: OnceLock::new(),
+            host: Remembered::default(),
+            port: Remembered::default(),
         }
     }
 
+    /// `host` as the value of a header; `None` where `is_valid` does not take it, or where it cannot be one.
+    pub(crate) fn host(
+        &self,
+        host: &[u8],
+        is_valid: impl FnOnce(&[u8]) -> bool,
+    ) -> Option<HeaderValue> {
+        self.host.value(host, is_valid)
+    }
+
     /// `port` as the value of a header; `None` where it cannot be one.
-    pub(crate) fn port(&self, port: &str) -> Option<HeaderValue> {
-        match self.port.get() {
-            Some(known) if known == port => Some(known.clone()),
-            _ => {
-                let value = HeaderValue::from_str(port).ok()?;
-                self.port.get_or_init(|| value.clone());
+    pub(crate) fn port(&self, port: &[u8]) -> Option<HeaderValue> {
+        self.port.value(port, |_any| true)
+    }
+}
+
+/// The first valid value, for others that are the same.
+#[derive(Debug, Default)]
+struct Remembered(OnceLock<HeaderValue>);
+
+impl Remembered {
+    fn value(&self, text: &[u8], is_valid: impl FnOnce(&[u8]) -> bool) -> Option<HeaderValue> {
+        match self.0.get() {
+            Some(known) if known.as_bytes() == text => Some(known.clone()),
+            _ if is_valid(text) => {
+                let value = HeaderValue::from_bytes(text).ok()?;
+                self.0.get_or_init(|| value.clone());
                 Some(value)
             }
+            _ => None,
         }
     }
 }

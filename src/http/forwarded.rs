@@ -176,10 +176,13 @@ fn is_unset(headers: &HeaderMap, name: &HeaderName) -> bool {
 
 /// The port in `Host`, else that of the scheme.
 fn port(headers: &HeaderMap, host: Option<&HeaderValue>, connection: &Connection) -> HeaderValue {
-    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let given = match host.rsplit_once(':') {
+    let host = host.map(HeaderValue::as_bytes).unwrap_or_default();
+    let colon = host.iter().rposition(|&byte| byte == b':');
+    let given = match colon.and_then(|colon| host.split_at_checked(colon)) {
         // A colon inside brackets belongs to an address.
-        Some((name, port)) if !port.is_empty() && (!name.contains(':') || name.ends_with(']')) => {
+        Some((name, [_, port @ ..]))
+            if !port.is_empty() && (!name.contains(&b':') || name.ends_with(b"]")) =>
+        {
             connection.port(port)
         }
         _ => None,

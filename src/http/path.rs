@@ -114,6 +114,11 @@ fn hex(digit: u8) -> Option<u8> {
 /// dots count as dots, since servers take them so.
 pub(crate) fn is_clean(path: &str) -> bool {
     let Some(relative) = path.strip_prefix('/') else { return path.is_empty() };
+    // One pass is enough for most: nothing but a dot, an escape or a slash behind a slash can be unclean.
+    let suspects = |pair: &[u8]| matches!(pair, [b'/', b'/' | b'.' | b'%']);
+    if !path.as_bytes().windows(2).any(suspects) {
+        return true;
+    }
     let mut segments = relative.split('/').peekable();
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();

@@ -14,7 +14,7 @@ use crate::config::value::{ClientTls, Duration, Secret, is_default};
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Log {
     /// `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`, `FATAL` or `PANIC` in any case. Default: ERROR, also for
-    /// others.
+    /// others. Release builds have no `TRACE` statements: there it is as `DEBUG`, with more of the libraries.
     pub(crate) level: String,
     /// `common` or `json`. Default: common.
     pub(crate) format: String,

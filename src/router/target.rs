@@ -71,6 +71,9 @@ impl<'a> Target<'a> {
 
 /// Lower case, without port, brackets of IPv6, and one trailing dot.
 pub(super) fn canonical_host(host: &str) -> Cow<'_, str> {
+    if let Some(host) = plain_host(host) {
+        return Cow::Borrowed(host);
+    }
     let host = without_port(host.trim());
     let host = host.strip_suffix('.').unwrap_or(host);
     if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -78,6 +81,20 @@ pub(super) fn canonical_host(host: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(host)
     }
+}
+
+/// The host where it is a name in lower case or an IPv4 address, with or without a port: found in one pass, as nearly
+/// all are.
+fn plain_host(host: &str) -> Option<&str> {
+    let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_');
+    let end = host.bytes().position(|byte| !is_plain(byte)).unwrap_or(host.len());
+    let (name, rest) = host.split_at_checked(end)?;
+    let is_port = match rest.as_bytes() {
+        [] => true,
+        [b':', port @ ..] => port.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    (is_port && !name.ends_with('.')).then_some(name)
 }
 
 /// Anything that is not `name`, `name:port`, `[ip]` or `[ip]:port` is left as it is.
