@@ -312,7 +312,7 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let settings = requests.entry().h2.clone();
-    let service = move |parts, body| requests.exchange(parts, body, None);
+    let service = move |parts, body, interim| requests.exchange(parts, body, interim);
     Box::pin(h2::serve(io, settings, service, drain))
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod forwarded;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod h3;
+mod informational;
 pub(crate) mod path;
 mod request;
 pub(crate) mod upgrade;
@@ -21,7 +22,7 @@ pub(crate) use body::{Body, BodyError};
 pub(crate) use connection::{Connection, TlsSession};
 pub(crate) use error::{NothingSent, ProxyError, Side, plain_text};
 pub(crate) use exchange::Exchange;
-pub(crate) use h1::Informational;
+pub(crate) use informational::Informational;
 pub(crate) use request::Request;
 pub(crate) use upgrade::{OnUpgrade, Upgraded};
 

@@ -189,24 +189,19 @@ impl fmt::Debug for Incoming {
     }
 }
 
-/// Sends interim responses (1xx) to the client. An exchange has one where the client understands them.
+/// A request's way to send interim responses.
 #[derive(Clone)]
-pub(crate) struct Informational {
+pub(crate) struct Interim {
     cell: Arc<Cell>,
     request: u64,
 }
 
-impl Informational {
+impl Interim {
     pub(super) fn new(cell: Arc<Cell>, request: u64) -> Self {
         Self { cell, request }
     }
 
-    /// Sends one interim response. 100 and 101 are the connection's own business and are not sent; neither is what
-    /// comes after the final head, or more than the client reads.
     pub(crate) fn send(&self, status: StatusCode, headers: &HeaderMap) {
-        if !status.is_informational() || matches!(status.as_u16(), 100 | 101) {
-            return;
-        }
         let mut state = self.cell.lock();
         let open = state.request == self.request && state.interim_open;
         if !open || state.interim.len() > INTERIM_BYTES_MAX {
@@ -224,8 +219,8 @@ impl Informational {
     }
 }
 
-impl fmt::Debug for Informational {
+impl fmt::Debug for Interim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Informational")
+        f.write_str("Interim")
     }
 }

@@ -18,6 +18,6 @@ pub(crate) use framing::{DecodeError, Decoder};
 pub(crate) use head::{Limits, ResponseHead, parse_length, response as parse_response};
 #[cfg(any(test, fuzzing))]
 pub(crate) use head::{Refusal, RequestHead, request as parse_request};
-pub(crate) use incoming::{Incoming, Informational};
+pub(crate) use incoming::{Incoming, Interim};
 pub(crate) use server::{Service, Settings, serve};
 pub(crate) use wire::Wire;

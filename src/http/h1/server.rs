@@ -20,10 +20,10 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use super::encode::put_status_line;
 use super::framing::Decoder;
 use super::head::{self, Limits, Refusal, RequestHead};
-use super::incoming::{Cell, Informational};
+use super::incoming::Cell;
 use super::wire::Wire;
 use crate::http::upgrade::{self, Upgraded};
-use crate::http::{Body, Response};
+use crate::http::{Body, Informational, Response};
 use crate::timer::Timer;
 
 /// Body of a request that nobody reads is thrown away up to this size, to keep the connection.

@@ -34,7 +34,8 @@ pub(in crate::http) fn complete(headers: &mut HeaderMap, length: Option<u64>) {
     }
 }
 
-fn remove_foreign(headers: &mut HeaderMap) {
+/// Removes what is only for HTTP/1.
+pub(super) fn remove_foreign(headers: &mut HeaderMap) {
     let listed: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()

@@ -8,6 +8,7 @@
 
 mod body;
 mod head;
+mod interim;
 mod stream;
 mod tunnel;
 
@@ -15,6 +16,7 @@ mod tunnel;
 mod tests;
 
 use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -25,15 +27,19 @@ use ::h2::{Ping, PingPong, Reason, RecvStream};
 use ::http::Method;
 use ::http::request::Parts;
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::CatchUnwind;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, error};
 
 pub(super) use self::head::complete;
-use self::stream::{Answering, End};
-use super::{Body, Response, upgrade};
+pub(crate) use self::interim::Interim;
+use self::interim::Interims;
+use self::stream::{Answering, End, Reply};
+use super::{Body, Informational, Response, upgrade};
 use crate::timer::Timer;
 
 /// What a client sends first.
@@ -92,7 +98,7 @@ pub(crate) async fn serve<IO, S, F>(
     drain: CancellationToken,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Fn(Box<Parts>, Body) -> F + Send + 'static,
+    S: Fn(Box<Parts>, Body, Option<Informational>) -> F + Send + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     let mut drained = pin!(drain.cancelled());
@@ -139,7 +145,9 @@ struct Server<IO, S, F> {
     connection: Connection<IO, Bytes>,
     service: S,
     settings: Arc<Settings>,
-    streams: FuturesUnordered<Answering<F>>,
+    /// A request that panics ends alone.
+    streams: FuturesUnordered<CatchUnwind<AssertUnwindSafe<Answering<F>>>>,
+    interims: Arc<Interims>,
     started: Instant,
     begun: u64,
     /// Of the last request that ended when no other was under way.
@@ -164,7 +172,7 @@ struct Pulse {
 impl<IO, S, F> Server<IO, S, F>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
-    S: Fn(Box<Parts>, Body) -> F,
+    S: Fn(Box<Parts>, Body, Option<Informational>) -> F,
     F: Future<Output = Response>,
 {
     fn new(mut connection: Connection<IO, Bytes>, service: S, settings: Arc<Settings>) -> Self {
@@ -175,6 +183,7 @@ where
             service,
             settings,
             streams: FuturesUnordered::new(),
+            interims: Arc::default(),
             started: now,
             begun: 0,
             idle_since: now,
@@ -222,9 +231,12 @@ where
             body::received(receive, &parts.headers, settings.read_timeout)
         };
         let is_head = parts.method == Method::HEAD;
-        let response = Box::pin((self.service)(Box::new(parts), body));
-        let answering = Answering::new(response, reply, tunnel, is_head, settings.write_timeout);
-        self.streams.push(answering);
+        let interim = self.interims.of(self.begun);
+        let informational = Some(Informational::Http2(interim.clone()));
+        let response = Box::pin((self.service)(Box::new(parts), body, informational));
+        let (reply, limit) = (Reply { reply, interim }, settings.write_timeout);
+        let answering = Answering::new(response, reply, tunnel, is_head, limit);
+        self.streams.push(AssertUnwindSafe(answering).catch_unwind());
         if settings.requests_max.is_some_and(|max| self.begun >= max) {
             self.end();
         }
@@ -242,8 +254,12 @@ where
         let mut cancels = self.cancels;
         while let Poll::Ready(Some(end)) = next.as_mut().poll(cx) {
             cancels = match end {
-                End::Cancelled => cancels + 1,
-                End::Answered => cancels.saturating_sub(1),
+                Ok(End::Cancelled) => cancels + 1,
+                Ok(End::Answered) => cancels.saturating_sub(1),
+                Err(_panic) => {
+                    error!("a request has panicked");
+                    cancels
+                }
             };
         }
         self.cancels = cancels;
@@ -253,6 +269,7 @@ where
             self.ending.get_or_insert_with(Instant::now);
         }
         if self.streams.is_empty() {
+            self.interims.clear();
             self.idle_since = Instant::now();
         }
     }

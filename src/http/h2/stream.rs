@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http_body::Body as _;
 use tracing::debug;
 
+use super::interim::Interim;
 use super::tunnel::Tunnel;
 use super::{body, head};
 use crate::http::{Body, BodyError, Response, Upgraded, upgrade};
@@ -34,11 +35,18 @@ pub(super) enum End {
 /// The client's side of a CONNECT, for whoever asked for it.
 pub(super) type Offer = (upgrade::Sender, RecvStream);
 
+/// The way back to the client.
+pub(super) struct Reply {
+    pub(super) reply: SendResponse<Bytes>,
+    pub(super) interim: Interim,
+}
+
 /// A request under way.
 pub(super) struct Answering<F> {
     /// Until there is a head. Boxed, so that its memory goes with it.
     response: Option<Pin<Box<F>>>,
     reply: SendResponse<Bytes>,
+    interim: Interim,
     offer: Option<Offer>,
     is_head: bool,
     timer: Timer,
@@ -50,14 +58,15 @@ impl<F: Future<Output = Response>> Answering<F> {
     /// `limit`: time until the client must have taken the response.
     pub(super) fn new(
         response: Pin<Box<F>>,
-        reply: SendResponse<Bytes>,
+        reply: Reply,
         offer: Option<Offer>,
         is_head: bool,
         limit: Option<Duration>,
     ) -> Self {
         let mut timer = Timer::default();
         timer.set_after(limit);
-        Self { response: Some(response), reply, offer, is_head, timer, sending: None }
+        let Reply { reply, interim } = reply;
+        Self { response: Some(response), reply, interim, offer, is_head, timer, sending: None }
     }
 
     fn respond(&mut self, response: Response) -> Result<(), ::h2::Error> {
@@ -99,7 +108,13 @@ impl<F: Future<Output = Response>> Future for Answering<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
         let this = &mut *self;
         if let Some(waiting) = &mut this.response {
-            let Poll::Ready(response) = waiting.as_mut().poll(cx) else {
+            let polled = waiting.as_mut().poll(cx);
+            for response in this.interim.take() {
+                if let Err(error) = this.reply.send_informational(response) {
+                    debug!(%error, "an interim response could not be sent");
+                }
+            }
+            let Poll::Ready(response) = polled else {
                 if this.timer.poll(cx).is_ready() {
                     this.reply.send_reset(Reason::INTERNAL_ERROR);
                     return Poll::Ready(End::Answered);

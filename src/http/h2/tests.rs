@@ -46,8 +46,33 @@ impl Drop for Counted {
     }
 }
 
-async fn answer(parts: Box<Parts>, body: Body, shared: Arc<Shared>) -> Response {
+async fn answer(
+    parts: Box<Parts>,
+    body: Body,
+    interim: Option<Informational>,
+    shared: Arc<Shared>,
+) -> Response {
     match parts.uri.path() {
+        "/early" => {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("link", "</a.css>"), ("connection", "x-y"), ("x-y", "1")] {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            let interim = interim.unwrap();
+            for status in [StatusCode::CONTINUE, StatusCode::EARLY_HINTS] {
+                interim.send(status, &headers);
+            }
+            shared.gate.notified().await;
+            Response::new(Body::from("late"))
+        }
+        "/panic" => {
+            let frames = futures_util::stream::poll_fn(
+                |_| -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+                    panic!("a body of the test")
+                },
+            );
+            Response::new(Body::stream(StreamBody::new(frames)))
+        }
         "/gate" => {
             let _counted = Counted(shared.clone());
             shared.gate.notified().await;
@@ -115,7 +140,7 @@ fn serving(
     drain: &CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<> {
     let shared = shared.clone();
-    let service = move |parts, body| answer(parts, body, shared.clone());
+    let service = move |parts, body, interim| answer(parts, body, interim, shared.clone());
     serve(near, Arc::new(settings), service, drain.clone())
 }
 
@@ -177,6 +202,27 @@ async fn a_body_that_breaks_off_resets_its_stream_alone() {
     let mut fixture = fixture(settings()).await;
     let error = fixture.ask(Method::GET, "/broken", "").await.unwrap_err();
     assert_eq!(error.reason(), Some(Reason::INTERNAL_ERROR));
+    assert!(fixture.ask(Method::GET, "/", "").await.is_ok());
+}
+
+#[tokio::test]
+async fn interim_responses_come_before_the_final_one() {
+    let mut fixture = fixture(settings()).await;
+    let (mut response, _) =
+        fixture.client.send_request(request(Method::GET, "/early"), true).unwrap();
+    let early = poll_fn(|cx| response.poll_informational(cx)).await.unwrap().unwrap();
+    assert_eq!(early.status(), StatusCode::EARLY_HINTS);
+    assert_eq!(early.headers()["link"], "</a.css>");
+    assert_eq!(early.headers().len(), 1);
+    fixture.shared.gate.notify_one();
+    let mut body = response.await.unwrap().into_body();
+    assert_eq!(body.data().await.unwrap().unwrap(), "late");
+}
+
+#[tokio::test]
+async fn a_body_that_panics_ends_its_stream_alone() {
+    let mut fixture = fixture(settings()).await;
+    assert!(fixture.ask(Method::GET, "/panic", "").await.is_err());
     assert!(fixture.ask(Method::GET, "/", "").await.is_ok());
 }
 
@@ -283,7 +329,7 @@ async fn a_response_that_is_not_taken_in_time_is_given_up() {
 async fn a_body_that_does_not_come_in_time_fails() {
     let limited = Settings { read_timeout: Some(Duration::from_millis(100)), ..settings() };
     let (near, far) = tokio::io::duplex(64 * 1024);
-    let service = |_: Box<Parts>, body: Body| async {
+    let service = |_: Box<Parts>, body: Body, _: Option<Informational>| async {
         let error = body.collect().await.err().map(|error| error.to_string());
         Response::new(Body::from(error.unwrap_or_default()))
     };

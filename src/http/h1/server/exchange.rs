@@ -15,8 +15,8 @@ use super::{After, Connection, DISCARD_BYTES_MAX, DISCARD_TIME_MAX, Ended, Servi
 use crate::http::h1::encode::{BodyEncoder, HEAD_WRITE, put_field, put_length, put_status_line};
 use crate::http::h1::framing::{Decoder, Framing};
 use crate::http::h1::head::{RequestHead, parse_length};
-use crate::http::h1::incoming::{Fault, Incoming, Informational};
-use crate::http::{Body, Response, date, upgrade};
+use crate::http::h1::incoming::{Fault, Incoming, Interim};
+use crate::http::{Body, Informational, Response, date, upgrade};
 
 /// Room that is made to read a part of a body.
 const BODY_READ: usize = 16 * 1024;
@@ -90,7 +90,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let now = self.settings.write_timeout.map(|limit| (Instant::now(), limit));
         self.write_deadline = now.and_then(|(now, limit)| now.checked_add(limit));
         self.set_timer();
-        let interim = modern.then(|| Informational::new(self.cell.clone(), number));
+        let interim = modern.then(|| Informational::Http1(Interim::new(self.cell.clone(), number)));
         let sender = (upgrade || meta.connect).then(|| {
             let (sender, on_upgrade) = upgrade::channel();
             parts.extensions.insert(on_upgrade);
