@@ -19,6 +19,7 @@ use crate::api::ping::{Draining, Ping, Readiness};
 use crate::api::{Api, Facts, support};
 use crate::compile::Settings;
 use crate::config::startup::{self, Loaded, Startup};
+use crate::config::value::FileOrContent;
 use crate::control::follow::{self, Follower};
 use crate::control::internal::{self, Wanted};
 use crate::control::leader;
@@ -235,7 +236,7 @@ pub(crate) fn settings(
             .filter(|prometheus| !prometheus.manual_routing)
             .map(|prometheus| prometheus.entry_point.clone()),
     };
-    let default_transport = default_transport(&startup.servers_transport);
+    let default_transport = default_transport(&startup.servers_transport)?;
     Ok(Settings {
         entry_points: startup
             .entry_points
@@ -263,17 +264,17 @@ pub(crate) fn settings(
         internal_services,
         default_transport: Transport::build(&default_transport)
             .context("serversTransport of the startup configuration")?,
-        default_tcp_transport: tcp::Transport::build(&default_tcp_transport(startup))
+        default_tcp_transport: tcp::Transport::build(&default_tcp_transport(startup)?)
             .context("tcpServersTransport of the startup configuration")?,
     })
 }
 
 /// `default@internal` from the startup configuration's `serversTransport`.
-fn default_transport(options: &startup::ServersTransport) -> upstream::Options {
+fn default_transport(options: &startup::ServersTransport) -> Result<upstream::Options> {
     let timeouts = &options.forwarding_timeouts;
-    upstream::Options {
+    Ok(upstream::Options {
         insecure_skip_verify: options.insecure_skip_verify,
-        root_cas: options.root_cas.clone(),
+        root_cas: authorities(&options.root_cas).context("serversTransport")?,
         max_idle_conns_per_host: options.max_idle_conns_per_host,
         forwarding_timeouts: Some(upstream::ForwardingTimeouts {
             dial_timeout: timeouts.dial_timeout,
@@ -282,23 +283,33 @@ fn default_transport(options: &startup::ServersTransport) -> upstream::Options {
             ..upstream::ForwardingTimeouts::default()
         }),
         ..upstream::Options::default()
-    }
+    })
+}
+
+/// The contents of `rootCAs`.
+fn authorities(files: &[FileOrContent]) -> Result<Vec<FileOrContent>> {
+    let read = |file: &FileOrContent| {
+        file.read().with_context(|| format!("option `rootCAs`: cannot read `{}`", file.as_str()))
+    };
+    files.iter().map(read).collect()
 }
 
 /// `default@internal` of TCP from the startup configuration's `tcpServersTransport`.
-fn default_tcp_transport(startup: &Startup) -> tcp::options::ServersTransport {
+fn default_tcp_transport(startup: &Startup) -> Result<tcp::options::ServersTransport> {
     let options = &startup.tcp_servers_transport;
-    tcp::options::ServersTransport {
+    let root_cas = options.tls.as_ref().map_or(&[][..], |tls| &tls.root_cas);
+    let root_cas = authorities(root_cas).context("tcpServersTransport.tls")?;
+    Ok(tcp::options::ServersTransport {
         dial_timeout: options.dial_timeout,
         dial_keep_alive: options.dial_keep_alive,
         termination_delay: options.termination_delay,
         proxy_protocol: None,
         tls: options.tls.as_ref().map(|tls| tcp::options::TransportTls {
             insecure_skip_verify: tls.insecure_skip_verify,
-            root_cas: tls.root_cas.clone(),
+            root_cas,
             ..tcp::options::TransportTls::default()
         }),
-    }
+    })
 }
 
 /// Handlers that answer nothing, for a compilation that is only looked at.

@@ -205,6 +205,14 @@ impl FileOrContent {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// The content, for what no provider publishes: a file is read now.
+    pub(crate) fn read(&self) -> std::io::Result<Self> {
+        if self.is_path() {
+            return std::fs::read_to_string(&self.0).map(Self);
+        }
+        Ok(self.clone())
+    }
 }
 
 impl fmt::Debug for FileOrContent {
