@@ -242,11 +242,16 @@ mod tests {
 
     #[test]
     fn looks_only_once_a_check_period() {
-        let fuse = fuse();
-        ask(&fuse, 0, 200);
-        assert!((1..100).all(|at| ask(&fuse, at, 500)));
-        assert!(ask(&fuse, 100, 500));
-        assert!(!ask(&fuse, 101, 500));
+        let longer = FUSE.replacen('{', r#"{"checkPeriod": "300ms", "#, 1);
+        for (options, period) in [(FUSE, 100), (&longer, 300)] {
+            let start = Instant::now();
+            let options: CircuitBreaker = serde_json::from_str(options).unwrap();
+            let fuse = (options.breaker(start).unwrap(), start);
+            ask(&fuse, 0, 200);
+            assert!((1..period).all(|at| ask(&fuse, at, 500)));
+            assert!(ask(&fuse, period, 500));
+            assert!(!ask(&fuse, period + 1, 500));
+        }
     }
 
     #[tokio::test]

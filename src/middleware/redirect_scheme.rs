@@ -123,6 +123,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_redirection_may_be_for_now_only() {
+        for (method, status) in [("GET", 302), ("POST", 307)] {
+            let for_now = RedirectScheme { permanent: false, ..to("https", "") };
+            let answer = response(&for_now, request(method, "/", &[("host", "a")])).await;
+            assert_eq!(answer.status(), status);
+        }
+    }
+
+    #[tokio::test]
     async fn what_has_the_scheme_already_goes_on() {
         for headers in [
             [("host", "a.test"), ("x-forwarded-proto", "https")],

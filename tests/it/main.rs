@@ -12,7 +12,9 @@
     reason = "tests may fail, spawn and be large"
 )]
 
+mod admission;
 mod api;
+mod certificates;
 mod check;
 mod cluster;
 mod demo;
@@ -24,12 +26,16 @@ mod http3;
 mod layers;
 mod middlewares_auth;
 mod middlewares_content;
+mod observing;
+mod probes;
 mod ready;
 mod real_peers;
 mod reload;
 mod shutdown;
 mod smuggling;
+mod sources;
 mod support;
 mod survival;
 mod tcp;
+mod transports;
 mod udp;

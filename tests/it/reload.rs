@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
+use tokio::time::{Duration, Instant};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -167,4 +168,38 @@ async fn a_certificate_is_replaced_without_dropping_a_connection() {
     assert_eq!(ask(&mut fresh, "/").await.unwrap().status, 200);
     assert_eq!(ask(&mut kept, "/").await.unwrap().status, 200, "the old connection still works");
     assert!(tls(&running, &old).await.is_err(), "the old certificate is gone");
+}
+
+/// static.md §5, `providers.file.watch` and SIGHUP: without watching, an edit counts once it is asked for.
+#[tokio::test]
+async fn without_watch_an_edit_counts_after_a_hangup() {
+    let ((_one, first), (_two, second)) = (echo("one", "http").await, echo("two", "http").await);
+    let startup = STARTUP.replace("directory: dynamic", "directory: dynamic, watch: false");
+    let running =
+        Running::start(&startup, &[("app.yml", &everything_to(&format!("http://{first}")))]).await;
+    fs::write(running.path("dynamic/app.yml"), everything_to(&format!("http://{second}"))).unwrap();
+    // Where files are watched, an edit counts within a few hundredths of a second.
+    let edited = Instant::now();
+    while edited.elapsed() < Duration::from_millis(400) {
+        let answer = get(running.address("web"), "/").await.unwrap();
+        assert_eq!(answer.header("x-backend").as_deref(), Some("one"));
+    }
+    running.signal("HUP");
+    answered_by(&running, "/", "two").await;
+}
+
+/// static.md §5, `providers.providersThrottleDuration`: of two edits, the second waits.
+#[tokio::test]
+async fn edits_count_no_more_often_than_the_throttle_says() {
+    let ((_one, first), (_two, second)) = (echo("one", "http").await, echo("two", "http").await);
+    let startup =
+        STARTUP.replace("providersThrottleDuration: 20ms", "providersThrottleDuration: 800ms");
+    let to = |address: &str| everything_to(&format!("http://{address}"));
+    let running = Running::start(&startup, &[("app.yml", &to(&first))]).await;
+    fs::write(running.path("dynamic/app.yml"), to(&second)).unwrap();
+    answered_by(&running, "/", "two").await;
+    let edited = Instant::now();
+    fs::write(running.path("dynamic/app.yml"), to(&first)).unwrap();
+    answered_by(&running, "/", "one").await;
+    assert!(edited.elapsed() > Duration::from_millis(600), "{:?}", edited.elapsed());
 }

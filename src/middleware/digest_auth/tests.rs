@@ -85,6 +85,24 @@ async fn a_login_passes_once_and_its_repetition_is_stale() {
     assert_eq!(asked(&guard, &Login { count: "00000002", ..GOOD }.line(&challenge)).await.0, 200);
 }
 
+/// http.md §5, `digestAuth.usersFile`: those who stand there alone may log in, and others' entries inline win.
+#[tokio::test]
+async fn users_of_the_file_may_log_in() {
+    let file = r##"{"realm": "vault", "headerField": "X-Remote-User", "removeHeader": true,
+        "usersFile": "# staff\nvic:vault:FB4C718971B5140B18FE1641799383BE\n"}"##;
+    for (options, status) in [
+        (file.to_owned(), 200),
+        (
+            file.replacen('{', r#"{"users": ["vic:vault:00000000000000000000000000000000"], "#, 1),
+            401,
+        ),
+    ] {
+        let guard = built(&serde_json::from_str::<DigestAuth>(&options).unwrap()).unwrap();
+        let challenge = challenge(&guard).await;
+        assert_eq!(asked(&guard, &GOOD.line(&challenge)).await.0, status, "{options}");
+    }
+}
+
 #[tokio::test]
 async fn nothing_else_passes_for_a_login() {
     let guard = built(&vault()).unwrap();

@@ -146,6 +146,22 @@ async fn security_headers_are_traefik_s() {
     }
 }
 
+/// http.md §5, `headers`: `sslRedirect`, `sslTemporaryRedirect`, `sslHost`, `sslForceHost` and `featurePolicy` are taken
+/// and change nothing.
+#[tokio::test]
+async fn deprecated_options_change_nothing() {
+    let deprecated = headers(
+        r#"{"frameDeny": true, "sslRedirect": true, "sslTemporaryRedirect": true, "sslHost": "secure.test",
+            "sslForceHost": true, "featurePolicy": "camera 'none'"}"#,
+    );
+    let seen = passed(&deprecated, request("GET", "/", &[("host", "plain.test")])).await;
+    assert_eq!(seen.host(), Some("plain.test"));
+    let with = response(&deprecated, request("GET", "/", &[("host", "plain.test")])).await;
+    let plain = headers(r#"{"frameDeny": true}"#);
+    let without = response(&plain, request("GET", "/", &[("host", "plain.test")])).await;
+    assert_eq!((with.status(), with.headers()), (without.status(), without.headers()));
+}
+
 #[tokio::test]
 async fn strict_transport_needs_tls_or_force() {
     let sts = |options: &str, asked| {

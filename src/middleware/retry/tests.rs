@@ -142,6 +142,18 @@ async fn bodies_over_the_limit_are_sent_once() {
     }
 }
 
+/// http.md §5, `retry.disableRetryOnNetworkError`: statuses are tried again, connections that fail are not.
+#[tokio::test]
+async fn network_errors_can_be_left_alone() {
+    let json = r#"{"attempts": 3, "status": ["503"], "disableRetryOnNetworkError": true}"#;
+    let (outcome, bodies) = tried(json, get(), Body::Empty, vec![refused_connection()]).await;
+    assert_eq!((outcome.unwrap_err().status().as_u16(), bodies.len()), (502, 1));
+    let (outcome, bodies) = tried(json, get(), Body::Empty, vec![Ok(503)]).await;
+    assert_eq!((outcome.unwrap().status().as_u16(), bodies.len()), (200, 2));
+    let (outcome, bodies) = tried(BY_STATUS, get(), Body::Empty, vec![refused_connection()]).await;
+    assert_eq!((outcome.unwrap().status().as_u16(), bodies.len()), (200, 2));
+}
+
 #[test]
 fn pauses_grow_to_the_double() {
     let options: Retry =

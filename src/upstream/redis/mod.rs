@@ -303,6 +303,20 @@ mod tests {
         list.iter().map(ToString::to_string).collect()
     }
 
+    /// http.md §5, `rateLimit.redis.writeTimeout`: a server that accepts and reads nothing is given up.
+    #[tokio::test]
+    async fn a_server_that_takes_no_command_is_given_up() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoints = [listener.local_addr().unwrap().to_string()];
+        let short = Duration::from_millis(50);
+        let redis =
+            Redis::build(&RedisOptions { write_timeout: short, ..options(&endpoints) }).unwrap();
+        let node = redis.endpoints.first().unwrap();
+        // More than the buffers between the two hold.
+        let error = node.call(&vec![b'x'; 32 << 20], 1).await.err().unwrap();
+        assert!(error.to_string().ends_with("it takes no command"), "{error}");
+    }
+
     #[test]
     fn a_connection_introduces_itself() {
         let endpoints = addresses(&["a:1"]);

@@ -114,11 +114,64 @@ async fn peers_share_the_buckets_of_a_rate_limit() {
     let asked = ["-a", "secret", "-n", "2", "ttl", "rate:limit@file:ann"];
     let left: i64 = output(&mut cli(&plain, &asked)).await.trim().parse().unwrap();
     assert!((10_000..=10_801).contains(&left), "{left}");
+    clients_of_redis_show_their_certificates(&app, &plain, port(&secure), &certificate, &key).await;
     server.kill().await.unwrap();
     let failed = ask(&one, "ann").await;
     assert_eq!((failed.status, failed.text().as_str()), (500, "Could not insert/update bucket\n"));
     let _again = redis(folder.path(), &plain, &["--requirepass", "secret"]).await;
     assert_eq!(ask(&one, "ann").await.status, 200, "{}", one.output());
+}
+
+/// `redis.tls.cert`, `redis.tls.key`, `redis.tls.insecureSkipVerify`, at a server that wants certificates of clients.
+async fn clients_of_redis_show_their_certificates(
+    app: &str,
+    plain: &str,
+    secure: &str,
+    certificate: &str,
+    key: &str,
+) {
+    let wanted = ["-a", "secret", "config", "set", "tls-auth-clients", "yes"];
+    output(&mut cli(plain, &wanted)).await;
+    let own = format!("cert: '{certificate}', key: '{key}'");
+    for (endpoint, tls, status) in [
+        (format!("localhost:{secure}"), format!("ca: '{certificate}', {own}"), 200),
+        (format!("localhost:{secure}"), format!("ca: '{certificate}'"), 500),
+        // The certificate of the server is for another name.
+        (format!("127.0.0.1:{secure}"), format!("ca: '{certificate}', {own}"), 500),
+        (format!("127.0.0.1:{secure}"), format!("insecureSkipVerify: true, {own}"), 200),
+    ] {
+        let options = format!(
+            "average: 1000, redis: {{endpoints: ['{endpoint}'], password: secret, tls: {{{tls}}}}}"
+        );
+        let running = limited(app, &options).await;
+        let answer = ask(&running, "carl").await;
+        assert_eq!(answer.status, status, "{endpoint} {tls}: {}", running.output());
+    }
+}
+
+/// `redis.readTimeout`, `redis.dialTimeout`: a server that does not answer, or not even accept.
+#[tokio::test]
+async fn a_rate_limit_does_not_wait_for_its_redis_for_ever() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let full = crate::support::full::Full::start().await;
+    let (_backend, app) = echo("app", "http").await;
+    for (endpoint, option, seconds_by_default) in [
+        (silent.local_addr().unwrap().to_string(), "readTimeout", 3),
+        (full.address.clone(), "dialTimeout", 5),
+    ] {
+        let options = format!("average: 1, redis: {{endpoints: ['{endpoint}'], {option}: 300ms}}");
+        let running = limited(&app, &options).await;
+        let started = tokio::time::Instant::now();
+        let failed = ask(&running, "ann").await;
+        let failure = (failed.status, failed.text());
+        assert_eq!(failure, (500, "Could not insert/update bucket\n".to_owned()), "{option}");
+        let (least, most) = (300, seconds_by_default * 1000);
+        assert!(
+            (least..most).contains(&started.elapsed().as_millis()),
+            "{option}: {:?}",
+            started.elapsed()
+        );
+    }
 }
 
 #[tokio::test]
