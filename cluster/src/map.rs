@@ -142,9 +142,10 @@ impl<K: Ord + Clone, V: Clone> Map<K, V> {
                 entries.insert(at, (key, value));
                 self.len += 1;
                 if entries.len() > CHUNK_MAX {
-                    // What comes in rising order fills chunks, instead of leaving each half empty.
-                    let last = at + 1 == entries.len() && place + 1 == chunks.len();
-                    let kept = if last { CHUNK_MAX } else { CHUNK_MAX / 2 };
+                    // What comes in rising order fills chunks, instead of leaving each half empty, also in front of
+                    // a few that sort behind.
+                    let rising = at >= CHUNK_MAX / 8 * 7;
+                    let kept = if rising { CHUNK_MAX.min(at + 1) } else { CHUNK_MAX / 2 };
                     split(chunks, place, kept);
                 }
                 None
@@ -214,7 +215,9 @@ impl<K: Ord + Clone, V: Clone> Map<K, V> {
 /// Leaves `kept` entries in a chunk and puts the others into one behind it.
 fn split<K: Clone, V: Clone>(chunks: &mut Vec<Chunk<K, V>>, place: usize, kept: usize) {
     let Some(chunk) = chunks.get_mut(place) else { return };
-    let rest = Arc::make_mut(chunk).split_off(kept);
+    let entries = Arc::make_mut(chunk);
+    let rest = entries.split_off(kept);
+    entries.shrink_to_fit();
     chunks.insert(place + 1, Arc::new(rest));
 }
 

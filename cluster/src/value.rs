@@ -11,6 +11,11 @@ use bytes::Bytes;
 pub struct Value(Arc<[u8]>);
 
 impl Value {
+    /// True if one is a copy of the other. Equal values need not be.
+    pub fn is_copy_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The same bytes, not copied.
     pub fn to_bytes(&self) -> Bytes {
         Bytes::from_owner(self.clone())
@@ -65,6 +70,8 @@ mod tests {
         let bytes = value.to_bytes();
         assert_eq!((&*bytes, bytes.as_ptr()), (&*value, value.as_ptr()));
         assert_eq!(format!("{value:?}"), "b\"a\\n\"");
-        assert_eq!(value, Value::from(bytes.to_vec()));
+        let equal = Value::from(bytes.to_vec());
+        assert_eq!(value, equal);
+        assert!(value.is_copy_of(&value.clone()) && !value.is_copy_of(&equal));
     }
 }

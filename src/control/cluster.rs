@@ -129,6 +129,9 @@ pub(crate) async fn report(
                 if let Some(digest) = provider.digest().await {
                     files.insert(provider.name().to_owned(), digest);
                 }
+                if let Some(document) = cluster.documents().documents.get(provider.name()) {
+                    provider.share(document).await;
+                }
             }
         }
         changed.borrow_and_update();

@@ -14,7 +14,7 @@ pub(crate) mod swarm;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pontoon_cluster::{Map, Value};
+use pontoon_cluster::{Document, Map, Value};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +44,9 @@ pub(crate) trait Provider: Send + Sync {
 
     /// A digest of what this peer sees of the source now; `None` where it sees nothing.
     async fn digest(&self) -> Option<String>;
+
+    /// Keeps what the document of this provider holds, too, as that, and not a second time.
+    async fn share(&self, _document: &Arc<Document>) {}
 }
 
 /// Takes whole configurations from a provider. Only the newest waits; what it replaces was never published.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use percent_encoding::percent_decode_str;
-use pontoon_cluster::Value;
+use pontoon_cluster::{Entry, Map, Value};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -20,6 +20,8 @@ use crate::provider::Entries;
 const YOUNG: Duration = Duration::from_secs(1);
 /// How long a file is empty before that counts.
 pub(super) const EMPTY_SETTLE: Duration = Duration::from_secs(1);
+/// From this number of entries on that are in force anew, what is known is gone through for them.
+const SHARE_FROM: usize = 256;
 const CERTIFICATES: &str = "tls/certificates/";
 
 /// The last content of each file that could be used, and all of it together.
@@ -30,6 +32,8 @@ pub(super) struct Known {
     /// Keys that stand in more than one file.
     repeated: BTreeSet<Arc<str>>,
     digest: Option<(Entries, String)>,
+    /// What was in force when what is known shared it last.
+    in_force: Map<Arc<str>, Entry>,
 }
 
 #[derive(Default)]
@@ -240,6 +244,36 @@ impl Known {
         }
     }
 
+    /// Puts what is in force in the place of what is equal; true if that was done. It takes a while, so some changes
+    /// are waited for.
+    pub(super) fn share(&mut self, in_force: &Map<Arc<str>, Entry>) -> bool {
+        let known = |old: &Entry, new: &Entry| old.bytes.is_copy_of(&new.bytes);
+        if self.in_force.differences(in_force, known).len() < SHARE_FROM {
+            return false;
+        }
+        self.in_force = in_force.clone();
+        let share = |key: &mut Arc<str>, bytes: &mut Value| {
+            if let Some((known, same)) = in_force.get_key_value(&**key)
+                && same.bytes == *bytes
+            {
+                (*key, *bytes) = (known.clone(), same.bytes.clone());
+            }
+        };
+        for file in self.files.values_mut() {
+            file.entries.iter_mut().for_each(|(key, bytes)| share(key, bytes));
+        }
+        let merged = self.merged.iter().map(|(key, bytes)| {
+            let (mut key, mut bytes) = (key.clone(), bytes.clone());
+            share(&mut key, &mut bytes);
+            (key, bytes)
+        });
+        let merged: Entries = merged.collect();
+        let before = std::mem::replace(&mut self.merged, merged);
+        let digest = self.digest.take().filter(|(entries, _)| entries.is_copy_of(&before));
+        self.digest = digest.map(|(_, text)| (self.merged.clone(), text));
+        true
+    }
+
     /// Equal for equal objects.
     pub(super) fn digest(&mut self) -> String {
         if let Some((entries, text)) = &self.digest
@@ -322,6 +356,41 @@ mod tests {
         assert_eq!(put(&full, 3), (false, 1));
         assert_eq!(put(&[], 10), (true, 1), "it counts from when it was seen");
         assert_eq!(put(&[], 12), (false, 0));
+    }
+
+    /// At the peers of a cluster it stood in memory twice: as read, and as replicated.
+    #[test]
+    fn what_is_in_force_is_not_kept_a_second_time() {
+        let mut known = Known::default();
+        let content = |range: std::ops::Range<u16>, bytes: &str| File {
+            entries: range
+                .map(|key| (format!("http/routers/{key:03}").into(), bytes.into()))
+                .collect(),
+            ..File::default()
+        };
+        known.replace(Path::new("a"), Some(content(0..300, "1")));
+        known.replace(Path::new("b"), Some(content(300..400, "2")));
+        let digest = known.digest();
+        let entry = |key: u16| {
+            let bytes = if key < 300 { "1".into() } else { "other".into() };
+            (format!("http/routers/{key:03}").into(), Entry { revision: Default::default(), bytes })
+        };
+        let few: Map<Arc<str>, Entry> = (0..10).map(entry).collect();
+        assert!(!known.share(&few), "they are waited for");
+        let all: Map<Arc<str>, Entry> = (0..400).map(entry).collect();
+        assert!(known.share(&all) && !known.share(&all.clone()));
+        for (key, bytes) in known.merged.iter().chain(
+            known
+                .files
+                .values()
+                .flat_map(|file| file.entries.iter().map(|(key, bytes)| (key, bytes))),
+        ) {
+            let (same, entry) = all.get_key_value(&**key).unwrap();
+            let shared = Arc::ptr_eq(same, key) && entry.bytes.is_copy_of(bytes);
+            assert_eq!(shared, **bytes == *b"1", "{key}");
+        }
+        assert!(known.digest.as_ref().unwrap().0.is_copy_of(&known.merged));
+        assert_eq!(known.digest(), digest);
     }
 
     proptest! {

@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use notify::RecursiveMode;
+use pontoon_cluster::Document;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -33,6 +35,8 @@ pub(crate) struct FileProvider {
     source: Source,
     watch: bool,
     known: Arc<Mutex<Known>>,
+    /// What is known is the same, in other memory.
+    moved: Notify,
 }
 
 /// What is read.
@@ -54,7 +58,7 @@ impl FileProvider {
             (file, "") => Source::File(file.into()),
             (_, folder) => Source::Folder(folder.into()),
         };
-        Ok(Self { source, watch: options.watch, known: Arc::default() })
+        Ok(Self { source, watch: options.watch, known: Arc::default(), moved: Notify::new() })
     }
 
     /// The files that are read, in the order in which they count. Blocks.
@@ -101,7 +105,8 @@ impl Provider for FileProvider {
                         error!("{problem}");
                     }
                     told = problems;
-                    if sent.as_ref() != Some(&entries) {
+                    // Where it is only in other memory, the old one must be let go of everywhere.
+                    if sent.as_ref().is_none_or(|sent| !sent.is_copy_of(&entries)) {
                         updates.send(entries.clone())?;
                         sent = Some(entries);
                     }
@@ -124,6 +129,7 @@ impl Provider for FileProvider {
                 () = stop.cancelled() => return Ok(()),
                 () = due => {}
                 () = hung_up(&mut reload) => {}
+                () = self.moved.notified() => {}
                 () = after(again) => {}
             }
         }
@@ -133,6 +139,14 @@ impl Provider for FileProvider {
         self.look().await.ok()?;
         let known = self.known.clone();
         tokio::task::spawn_blocking(move || lock(&known).digest()).await.ok()
+    }
+
+    async fn share(&self, document: &Arc<Document>) {
+        let (known, document) = (self.known.clone(), document.clone());
+        let share = move || lock(&known).share(&document.entries);
+        if tokio::task::spawn_blocking(share).await.is_ok_and(|moved| moved) {
+            self.moved.notify_one();
+        }
     }
 }
 
