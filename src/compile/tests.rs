@@ -340,6 +340,23 @@ fn what_takes_a_request_in_layers_is_explained() {
     );
 }
 
+/// http.md §2: a router with TLS options and without a host works with the default ones, and is told so.
+#[test]
+fn tls_options_without_a_host_are_warned_of() {
+    let mut configuration = example();
+    configuration["tls"] = json!({"options": {"strict": {"sniStrict": true}}});
+    configuration["http"]["routers"]["a"]["rule"] = json!("PathPrefix(`/`)");
+    configuration["http"]["routers"]["a"]["tls"] = json!({"options": "strict"});
+    let report = compiled(&configuration).report;
+    let router = &report.routers["a@file"];
+    assert_eq!(router.status, Status::Warning);
+    assert!(
+        router.errors[0].starts_with("no domain found in rule PathPrefix(`/`)"),
+        "{:?}",
+        router.errors
+    );
+}
+
 #[test]
 fn unknown_tls_options_disable_the_router() {
     let mut configuration = example();

@@ -17,6 +17,7 @@ mod api;
 mod certificates;
 mod check;
 mod cluster;
+mod commands;
 mod demo;
 mod fixtures;
 mod flat;
