@@ -24,6 +24,7 @@ use crate::control::follow::{self, Follower};
 use crate::control::internal::{self, Wanted};
 use crate::control::leader;
 use crate::control::numbers::Numbers;
+use crate::control::ocsp::Stapler;
 use crate::control::{self, documents::Store};
 use crate::cores::Cores;
 use crate::entrypoint::{self, Bound, Serving};
@@ -107,6 +108,11 @@ async fn serve(
     // What the store holds is served before a leader is known.
     follower.first().await;
     tasks.spawn(follower.run());
+    if let Some(ocsp) = &startup.ocsp {
+        let transport = Transport::build(&upstream::Options::default()).context("ocsp")?;
+        let stapler = Stapler::new(ocsp.responder_overrides.clone(), transport);
+        tasks.spawn(stapler.run(view.clone(), tasks.stop_token()));
+    }
     start_providers(&startup, &store, readiness, &tasks)?;
     if store.cluster().is_none() {
         wait_for_providers(&view, &startup).await;

@@ -35,7 +35,7 @@ fn organization(name: &X509Name<'_>) -> String {
 }
 
 fn one(pair: &Pair) -> Option<Value> {
-    let leaf = pair.leaf()?;
+    let leaf = &pair.leaf()?;
     let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
     let now = i64::try_from(crate::clock::now().as_secs()).unwrap_or(i64::MAX);
     let not_after = parsed.validity().not_after.timestamp();

@@ -6,4 +6,5 @@ pub(crate) mod follow;
 pub(crate) mod internal;
 pub(crate) mod leader;
 pub(crate) mod numbers;
+pub(crate) mod ocsp;
 pub(crate) mod publish;

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -30,8 +31,8 @@ pub(crate) enum CertificateError {
 pub(crate) struct Pair {
     /// DNS names and IP addresses of the leaf in lower case, sorted; its common name if there are none.
     pub(crate) names: Vec<String>,
-    /// What rustls presents.
-    pub(crate) key: Arc<CertifiedKey>,
+    /// What rustls presents. Only its OCSP response is ever exchanged.
+    key: ArcSwap<CertifiedKey>,
     /// Unix time in seconds when the leaf ends.
     pub(crate) not_after: i64,
 }
@@ -48,26 +49,50 @@ impl Pair {
         let (names, not_after) = describe(&leaf)?;
         let certified = CertifiedKey::from_der(chain_der, key_der, provider())
             .map_err(|error| CertificateError::Mismatch(error.to_string()))?;
-        Ok(Self { names, key: Arc::new(certified), not_after })
+        Ok(Self { names, key: ArcSwap::from_pointee(certified), not_after })
+    }
+
+    /// A pair with the chain and the key of another, and nothing stapled.
+    #[cfg(test)]
+    pub(crate) fn from_der(
+        chain: Vec<CertificateDer<'static>>,
+        key: Arc<dyn rustls::sign::SigningKey>,
+    ) -> Result<Self, CertificateError> {
+        let leaf = chain.first().ok_or(CertificateError::NoCertificate { hint: "" })?;
+        let (names, not_after) = describe(leaf)?;
+        Ok(Self { names, key: ArcSwap::from_pointee(CertifiedKey::new(chain, key)), not_after })
+    }
+
+    /// What rustls presents.
+    pub(crate) fn key(&self) -> Arc<CertifiedKey> {
+        self.key.load_full()
+    }
+
+    /// Presents `response` with the chain from the next handshake on; `None`: nothing.
+    pub(crate) fn staple(&self, response: Option<Vec<u8>>) {
+        let key = self.key();
+        let (cert, key) = (key.cert.clone(), key.key.clone());
+        self.key.store(Arc::new(CertifiedKey { cert, key, ocsp: response }));
     }
 
     /// The leaf's common name; empty where it has none.
     pub(crate) fn common_name(&self) -> String {
         let Some(leaf) = self.leaf() else { return String::new() };
-        let Ok((_, parsed)) = X509Certificate::from_der(leaf) else { return String::new() };
+        let Ok((_, parsed)) = X509Certificate::from_der(&leaf) else { return String::new() };
         let name = parsed.subject().iter_common_name().next();
         name.and_then(|name| name.as_str().ok()).unwrap_or_default().to_owned()
     }
 
     /// The leaf's serial number in decimal.
     pub(crate) fn serial(&self) -> String {
-        let parsed = self.leaf().and_then(|leaf| X509Certificate::from_der(leaf).ok());
+        let Some(leaf) = self.leaf() else { return String::new() };
+        let parsed = X509Certificate::from_der(&leaf).ok();
         parsed.map(|(_, parsed)| parsed.serial.to_string()).unwrap_or_default()
     }
 
     /// The leaf.
-    pub(crate) fn leaf(&self) -> Option<&CertificateDer<'static>> {
-        self.key.cert.first()
+    pub(crate) fn leaf(&self) -> Option<CertificateDer<'static>> {
+        self.key.load().cert.first().cloned()
     }
 }
 
@@ -162,9 +187,9 @@ impl ResolvesServerCert for Resolver {
         // rustls gives the name in lower case and without a trailing dot.
         let found = hello.server_name().and_then(|name| self.certificates.find(name));
         match found {
-            Some(pair) => Some(pair.key.clone()),
+            Some(pair) => Some(pair.key()),
             None if self.strict => None,
-            None => Some(self.certificates.default.key.clone()),
+            None => Some(self.certificates.default.key()),
         }
     }
 }

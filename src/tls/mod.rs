@@ -5,6 +5,7 @@ pub(crate) mod certificate;
 mod client_auth;
 mod config;
 pub(crate) mod hello;
+pub(crate) mod ocsp;
 pub(crate) mod options;
 pub(crate) mod quic;
 mod tables;

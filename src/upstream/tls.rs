@@ -285,11 +285,12 @@ impl Shown {
         for given in certificates {
             let pair = Pair::from_pem(given.cert_file.as_str(), given.key_file.as_str())
                 .map_err(|error| BuildError::option("certificates", error.to_string()))?;
-            let issuers = pair.key.cert.iter().filter_map(|certificate| {
+            let key = pair.key();
+            let issuers = key.cert.iter().filter_map(|certificate| {
                 let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
                 Some(parsed.issuer().as_raw().to_vec())
             });
-            shown.push((pair.key.clone(), issuers.collect()));
+            shown.push((key.clone(), issuers.collect()));
         }
         Ok(Self(shown))
     }

@@ -12,7 +12,6 @@ const NOT_BUILT: &[Entry] = &[
     ("global.sendAnonymousUsage", |s| s.global.send_anonymous_usage),
     ("hostResolver", |s| s.host_resolver.is_some()),
     ("spiffe", |s| s.spiffe.is_some()),
-    ("ocsp", |s| s.ocsp.is_some()),
     ("serversTransport.spiffe", |s| s.servers_transport.spiffe.is_some()),
     ("tcpServersTransport.tls.spiffe", |s| {
         s.tcp_servers_transport.tls.as_ref().is_some_and(|tls| tls.spiffe.is_some())

@@ -7,6 +7,7 @@ mod grpc;
 mod haproxy;
 mod nghttp2;
 mod ngtcp2;
+mod ocsp;
 mod openssl;
 mod redis;
 mod websocket;
