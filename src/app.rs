@@ -34,6 +34,7 @@ use crate::plan;
 use crate::provider::Provider;
 use crate::provider::file::FileProvider;
 use crate::router::Syntax;
+use crate::systemd::Manager;
 use crate::task::Group;
 use crate::tcp;
 use crate::upstream::{self, Transport};
@@ -125,8 +126,14 @@ async fn serve(
         info!(entry_point = name, address, "listening");
     }
     tell_ready(&addresses)?;
+    let manager = Arc::new(Manager::from_environment());
+    manager.ready();
+    let alive = manager.clone();
+    let (handles, stop) = (cores.handles().cloned().collect(), tasks.stop_token());
+    tasks.spawn(async move { alive.keep_alive(handles, stop).await });
     until_told_to_end().await?;
     info!("shutting down");
+    manager.stopping();
     draining.begin();
     if let Some(cluster) = store.cluster() {
         cluster.report(|report| report.ready = false);
@@ -218,6 +225,7 @@ fn bind(startup: &Startup, shared: &entrypoint::Shared) -> Result<Vec<Bound>> {
     for (name, options) in &startup.entry_points {
         bound.push(entrypoint::bind(name, options, shared)?);
     }
+    entrypoint::tell_unused_sockets();
     Ok(bound)
 }
 

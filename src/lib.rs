@@ -5,6 +5,7 @@
 mod clock;
 mod cores;
 mod hex;
+mod systemd;
 mod task;
 mod timer;
 

@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("cores", &[]),
     ("hex", &[]),
+    ("systemd", &["task"]),
     ("task", &[]),
     ("timer", &["cores", "task"]),
     ("observe", &["config", "http", "cores", "clock", "task", "timer"]),

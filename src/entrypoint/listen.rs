@@ -30,6 +30,12 @@ pub(super) fn receive(address: &Address, shared: bool, cores: usize) -> io::Resu
     Ok(sockets.into_iter().map(Into::into).collect())
 }
 
+/// The listener that systemd opened, once for each core. Whichever is first accepts a connection, and keeps it.
+pub(super) fn inherited(listener: &Socket, cores: usize) -> io::Result<Vec<TcpListener>> {
+    configure(listener)?;
+    (0..cores.max(1)).map(|_| listener.try_clone().map(Into::into)).collect()
+}
+
 fn open(address: &Address, kind: Type, shared: bool, cores: usize) -> io::Result<Vec<Socket>> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for candidate in address.candidates()? {
@@ -79,11 +85,15 @@ fn bound(address: SocketAddr, kind: Type, share_port: bool) -> io::Result<Socket
     socket.set_nonblocking(true)?;
     if kind == Type::STREAM {
         socket.set_reuse_address(true)?;
-        socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+        configure(&socket)?;
     }
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+fn configure(listener: &Socket) -> io::Result<()> {
+    listener.set_tcp_nodelay(true)?;
+    listener.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod address;
 mod descriptors;
 mod dispatch;
 mod exchange;
+mod inherited;
 mod listen;
 mod networks;
 mod observation;
@@ -28,12 +29,14 @@ use std::time::Duration;
 use ::http::HeaderValue;
 use futures_util::future::join_all;
 use quinn::Endpoint;
+use socket2::Type;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::warn;
 
 pub(crate) use address::{Address, AddressError, Protocol};
+pub(crate) use inherited::tell_unused as tell_unused_sockets;
 pub(crate) use options::Options;
 
 use self::networks::Networks;
@@ -242,6 +245,7 @@ enum Sockets {
 
 impl Sockets {
     fn open(
+        name: &str,
         address: &Address,
         options: &Options,
         shared: &Shared,
@@ -250,12 +254,19 @@ impl Sockets {
         let missing = || io::Error::from(io::ErrorKind::AddrNotAvailable);
         match address.protocol {
             Protocol::Tcp => {
-                let listeners = listen::listen(address, options.reuse_port, cores)?;
+                let listeners = match inherited::take(name, Type::STREAM)? {
+                    Some(listener) => listen::inherited(&listener, cores)?,
+                    None => listen::listen(address, options.reuse_port, cores)?,
+                };
                 let bound = listeners.first().ok_or_else(missing)?.local_addr()?;
                 Ok((Self::Tcp(listeners), bound))
             }
             Protocol::Udp => {
-                let sockets = listen::receive(address, options.reuse_port, cores)?;
+                // One that is passed is one core's: a client's datagrams must all come to the same one.
+                let sockets = match inherited::take(name, Type::DGRAM)? {
+                    Some(socket) => vec![socket.into()],
+                    None => listen::receive(address, options.reuse_port, cores)?,
+                };
                 let bound = sockets.first().ok_or_else(missing)?.local_addr()?;
                 // However many clients there seem to be, connections over TCP must still find a place.
                 let sessions_max = (shared.connections_max / 2).clamp(1, udp::SESSIONS_MAX);
@@ -273,7 +284,7 @@ pub(crate) fn bind(name: &str, options: &Options, shared: &Shared) -> Result<Bou
         .parse()
         .map_err(|source| Error::Address { name: name.to_owned(), source })?;
     let mut entry = Entry::new(name, options, shared)?;
-    let (sockets, bound) = Sockets::open(&address, options, shared).map_err(|source| {
+    let (sockets, bound) = Sockets::open(name, &address, options, shared).map_err(|source| {
         Error::Listen { name: name.to_owned(), address: options.address.clone(), source }
     })?;
     let mut quic = None;

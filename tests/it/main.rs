@@ -40,3 +40,4 @@ mod survival;
 mod tcp;
 mod transports;
 mod udp;
+mod units;

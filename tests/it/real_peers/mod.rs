@@ -10,6 +10,7 @@ mod ngtcp2;
 mod ocsp;
 mod openssl;
 mod redis;
+mod systemd;
 mod websocket;
 
 use std::path::PathBuf;
