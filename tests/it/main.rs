@@ -35,6 +35,7 @@ mod reload;
 mod shutdown;
 mod smuggling;
 mod sources;
+mod startup;
 mod support;
 mod survival;
 mod tcp;

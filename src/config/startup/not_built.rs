@@ -33,9 +33,6 @@ const NOT_BUILT: &[Entry] = &[
     ("providers.zooKeeper", |s| s.providers.zoo_keeper.is_some()),
     ("providers.redis", |s| s.providers.redis.is_some()),
     ("providers.http", |s| s.providers.http.is_some()),
-    ("providers.file.debugLogGeneratedTemplate", |s| {
-        s.providers.file.as_ref().is_some_and(|file| file.debug_log_generated_template)
-    }),
     ("providers.plugin", |s| !s.providers.plugin.is_empty()),
     ("log.maxSize", |s| log(s, |log| log.max_size != 0)),
     ("log.maxAge", |s| log(s, |log| log.max_age != 0)),

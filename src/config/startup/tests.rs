@@ -239,13 +239,12 @@ fn values_that_cannot_work_are_refused() {
 #[test]
 fn what_is_not_built_is_listed_by_key() {
     let text = "entryPoints: {web: {address: ':1', http3: {}, allowACMEByPass: true}, dns: {address: ':53/udp'}}\n\
-                providers: {docker: {}, file: {filename: a, debugLogGeneratedTemplate: true}}\ntracing: {}\nmetrics: {prometheus: {}}\n\
+                providers: {docker: {}, file: {filename: a}}\ntracing: {}\nmetrics: {prometheus: {}}\n\
                 log: {maxSize: 5}\ncertificatesResolvers: {le: {acme: {}}}\n";
     let keys = not_built(&yaml(text).unwrap().startup);
     let expected = [
         "certificatesResolvers",
         "providers.docker",
-        "providers.file.debugLogGeneratedTemplate",
         "log.maxSize",
         "tracing",
         "entryPoints.web.allowACMEByPass",

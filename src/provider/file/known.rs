@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 use pontoon_cluster::{Entry, Map, Value};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::{Source, read};
 use crate::clock;
@@ -34,6 +35,25 @@ pub(super) struct Known {
     digest: Option<(Entries, String)>,
     /// What was in force when what is known shared it last.
     in_force: Map<Arc<str>, Entry>,
+    /// `debugLogGeneratedTemplate`
+    renderings: Option<Renderings>,
+}
+
+/// What was logged of each file, so that a template that is looked at every few seconds is logged once.
+#[derive(Default)]
+struct Renderings(BTreeMap<PathBuf, [u8; 32]>);
+
+impl Renderings {
+    /// Logs what a file says after templating, if that is new.
+    fn log(&mut self, path: &Path, template: &str, rendered: &str) {
+        let digest = Sha256::new().chain_update(template).chain_update([0]).chain_update(rendered);
+        let digest = digest.finalize().into();
+        if self.0.insert(path.to_owned(), digest) != Some(digest) {
+            let file = path.display();
+            debug!(%file, template, "template content");
+            debug!(%file, rendered, "rendering results");
+        }
+    }
 }
 
 #[derive(Default)]
@@ -97,6 +117,11 @@ impl File {
 }
 
 impl Known {
+    /// `log_rendered`: logs files after templating.
+    pub(super) fn new(log_rendered: bool) -> Self {
+        Self { renderings: log_rendered.then(Renderings::default), ..Self::default() }
+    }
+
     /// Looks at the files of a source; all objects, and what is wrong. Blocks: not for a runtime thread.
     pub(super) fn look(&mut self, source: &Source) -> Result<Found, String> {
         let paths = read::files(source)?;
@@ -104,6 +129,9 @@ impl Known {
         let gone = self.files.keys().filter(|path| !wanted.contains(path));
         for path in gone.cloned().collect::<Vec<_>>() {
             self.replace(&path, None);
+            if let Some(renderings) = &mut self.renderings {
+                renderings.0.remove(&path);
+            }
         }
         for path in &paths {
             let mark = Mark::of(path);
@@ -126,7 +154,12 @@ impl Known {
     }
 
     fn read(&mut self, path: &Path, mark: Option<Mark>) {
-        match read::read(path) {
+        let rendered = |template: &str, rendered: &str| {
+            if let Some(renderings) = &mut self.renderings {
+                renderings.log(path, template, rendered);
+            }
+        };
+        match read::read(path, rendered) {
             Ok(read) => {
                 let mut file = File { good: true, ..File::default() };
                 file.problems = read.warnings.iter().map(ToString::to_string).collect();

@@ -58,7 +58,8 @@ impl FileProvider {
             (file, "") => Source::File(file.into()),
             (_, folder) => Source::Folder(folder.into()),
         };
-        Ok(Self { source, watch: options.watch, known: Arc::default(), moved: Notify::new() })
+        let known = Arc::new(Mutex::new(Known::new(options.debug_log_generated_template)));
+        Ok(Self { source, watch: options.watch, known, moved: Notify::new() })
     }
 
     /// The files that are read, in the order in which they count. Blocks.

@@ -19,7 +19,7 @@ pub(crate) struct File {
     pub(crate) filename: String,
     /// Follows changes. Default: true.
     pub(crate) watch: bool,
-    /// Logs files after templating. Default: false.
+    /// Logs files before and after templating, at level DEBUG, whenever they change. They may hold secrets. Default: false.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) debug_log_generated_template: bool,
 }

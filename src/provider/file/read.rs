@@ -84,10 +84,11 @@ pub(super) struct Read {
 
 /// Reads a file. Warnings are for what was left out of it.
 pub(crate) fn read_file(path: &Path) -> Result<(Configuration, Vec<Problem>), Vec<Problem>> {
-    read(path).map(|read| (read.configuration, read.warnings))
+    read(path, |_, _| {}).map(|read| (read.configuration, read.warnings))
 }
 
-pub(super) fn read(path: &Path) -> Result<Read, Vec<Problem>> {
+/// `rendered` is shown the text before and after templating, before anything of it is understood.
+pub(super) fn read(path: &Path, rendered: impl FnOnce(&str, &str)) -> Result<Read, Vec<Problem>> {
     let other = |text: String| vec![Problem::Other(text)];
     let shown = path.display().to_string();
     let format =
@@ -98,7 +99,14 @@ pub(super) fn read(path: &Path) -> Result<Read, Vec<Problem>> {
     }
     let text = fs::read_to_string(path).map_err(|error| other(format!("{shown}: {error}")))?;
     let templated = text.contains("{{");
-    let text = template::render(&shown, text).map_err(other)?;
+    let text = if templated {
+        let result = template::render(&shown, text.clone()).map_err(other)?;
+        rendered(&text, &result);
+        result
+    } else {
+        rendered(&text, &text);
+        text
+    };
     let document =
         Document::parse(&shown, &text, format).map_err(|error| vec![Problem::Decode(error)])?;
     let mut configuration: Configuration =
