@@ -28,6 +28,7 @@ use crate::control::ocsp::Stapler;
 use crate::control::{self, documents::Store};
 use crate::cores::Cores;
 use crate::entrypoint::{self, Bound, Serving};
+use crate::entrypoint::host_resolver::HostResolver;
 use crate::http::{Handler, SharedHandler};
 use crate::observe::{self, Observer, Observers};
 use crate::plan;
@@ -102,18 +103,15 @@ async fn serve(
     let shared = entrypoint::Shared::new(
         plan.clone(),
         (!observers.is_empty()).then(|| observers.clone() as Arc<dyn Observer>),
-    );
+    )
+    .with_host_resolver(host_resolver(&startup, &tasks));
     let bound = bind(&startup, &shared)?;
     let addresses = addresses(&bound);
     let mut follower = Follower::new(store.clone(), settings, plan, tasks.clone(), shown);
     // What the store holds is served before a leader is known.
     follower.first().await;
     tasks.spawn(follower.run());
-    if let Some(ocsp) = &startup.ocsp {
-        let transport = Transport::build(&upstream::Options::default()).context("ocsp")?;
-        let stapler = Stapler::new(ocsp.responder_overrides.clone(), transport);
-        tasks.spawn(stapler.run(view.clone(), tasks.stop_token()));
-    }
+    staple(&startup, &view, &tasks)?;
     start_providers(&startup, &store, readiness, &tasks)?;
     if store.cluster().is_none() {
         wait_for_providers(&view, &startup).await;
@@ -177,6 +175,32 @@ fn addresses(bound: &[Bound]) -> Vec<(String, String)> {
 
 /// Starts what runs on the leader, and tells the other peers about this one.
 fn start_providers(
+/// With `spiffe`: learns who we are.
+fn follow_identity(startup: &Startup, settings: &Settings, tasks: &Group) {
+    if let (Some(identity), Some(spiffe)) = (&settings.identity, &startup.spiffe) {
+        let address = spiffe.workload_api_addr.clone();
+        tasks.spawn(identity.clone().run(address, tasks.stop_token()));
+    }
+}
+
+/// With `ocsp`: keeps certificates stapled.
+fn staple(startup: &Startup, view: &follow::View, tasks: &Group) -> Result<()> {
+    if let Some(ocsp) = &startup.ocsp {
+        let transport = Transport::build(&upstream::Options::default()).context("ocsp")?;
+        let stapler = Stapler::new(ocsp.responder_overrides.clone(), transport);
+        tasks.spawn(stapler.run(view.clone(), tasks.stop_token()));
+    }
+    Ok(())
+}
+
+/// `hostResolver`. A mistake in it disables it, and nothing else.
+fn host_resolver(startup: &Startup, tasks: &Group) -> Option<HostResolver> {
+    HostResolver::new(startup.host_resolver.as_ref()?, tasks.clone()).unwrap_or_else(|error| {
+        error!("{error}: hosts are matched as they are");
+        None
+    })
+}
+
     startup: &Startup,
     store: &Store,
     readiness: Readiness,

@@ -139,7 +139,8 @@ impl Handler for Below {
         let router = {
             let client = request.exchange().connection.remote.ip();
             let target = Target::new(request.method(), request.uri(), request.headers(), client)
-                .map_err(|_invalid| ProxyError::BadRequest("percent-encoding of the path"))?;
+                .map_err(|_invalid| ProxyError::BadRequest("percent-encoding of the path"))?
+                .with_flat_host(request.exchange().flat_host());
             self.table.find(&target).ok_or(ProxyError::NotFound)?.clone()
         };
         let route = &router.value;

@@ -108,6 +108,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("quinn", &["src/http/h3", "src/entrypoint"]),
     ("quinn_proto", &["src/tls/quic.rs"]),
     ("prometheus", &["src/observe"]),
+    ("hickory_resolver", &["src/entrypoint/host_resolver.rs"]),
+    ("x509_ocsp", &["src/tls/ocsp.rs", "src/tls/ocsp"]),
     ("clap", &["src/cli"]),
     ("flate2", &["src/middleware/compress", "src/api/support.rs"]),
     ("brotli", &["src/middleware/compress"]),

@@ -4,22 +4,25 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use ::http::HeaderValue;
-use ::http::header::ALT_SVC;
+use ::http::header::{ALT_SVC, HOST};
 use ::http::request::Parts;
 use futures_util::FutureExt;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, error};
 
 use super::Entry;
+use super::host_resolver::Flat;
 use super::observation::Observation;
 use crate::http::{
     Body, Connection, Exchange, Informational, ProxyError, Request, Response, TlsSession, h1,
 };
 use crate::plan::{EntryPoint, Routed};
-use crate::router::Target;
+use crate::router::{Target, canonical_host};
 use crate::tls;
 
 /// The two ends of a client's connection: its socket's, or what a PROXY header said.
@@ -29,7 +32,18 @@ pub(super) struct Ends {
     pub(super) local: SocketAddr,
 }
 
+/// A request with its route, or why there is none.
+type Found = Result<(Arc<Routed>, Request), ProxyError>;
+
+/// When the route of a request is known.
+enum Routing {
+    Now(Found),
+    /// Its host is being looked up: only with `hostResolver`, and not for hosts that are known.
+    Later(Pin<Box<dyn Future<Output = Found> + Send>>),
+}
+
 /// Answers the requests of one connection.
+#[derive(Clone)]
 pub(super) struct Requests {
     entry: Arc<Entry>,
     connection: Arc<Connection>,
@@ -86,12 +100,22 @@ impl Requests {
         let body = observation.count_request(body);
         let prepared = self.entry.pipeline.prepare(&mut parts, &self.connection, self.trusted);
         observation.host(&parts.headers);
-        let routed = prepared.and_then(|()| self.route(&parts)).map(|route| {
-            observation.routed(&route);
-            (route, Request::new(parts, body, exchange))
-        });
+        let looked_up = prepared.as_ref().ok().and_then(|()| self.look_up(&parts, &exchange));
+        let routing = match looked_up {
+            Some(answer) => {
+                Routing::Later(Box::pin(self.clone().find_with(answer, parts, body, exchange)))
+            }
+            None => Routing::Now(prepared.and_then(|()| self.find(parts, body, exchange))),
+        };
         let alt_svc = self.alt_svc.clone();
         async move {
+            let routed = match routing {
+                Routing::Now(routed) => routed,
+                Routing::Later(routed) => routed.await,
+            };
+            if let Ok((route, _)) = &routed {
+                observation.routed(route);
+            }
             let result = match routed {
                 // A panic in the chain is an error of this request alone.
                 Ok((route, request)) => AssertUnwindSafe(route.value.handler.handle(request))
@@ -111,14 +135,47 @@ impl Requests {
         }
     }
 
+    /// With `hostResolver`, notes the name behind the request's host; the answer to wait for where it is not known.
+    fn look_up(&self, parts: &Parts, exchange: &Exchange) -> Option<oneshot::Receiver<Arc<str>>> {
+        let resolver = self.entry.host_resolver.as_ref()?;
+        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        match resolver.flat(&canonical_host(host)) {
+            Flat::Known(flat) => {
+                exchange.set_flat_host(flat);
+                None
+            }
+            Flat::Soon(answer) => Some(answer),
+        }
+    }
+
+    async fn find_with(
+        self,
+        answer: oneshot::Receiver<Arc<str>>,
+        parts: Box<Parts>,
+        body: Body,
+        exchange: Arc<Exchange>,
+    ) -> Found {
+        // Without an answer, because we end, the host is matched as it is.
+        if let Ok(flat) = answer.await {
+            exchange.set_flat_host(flat);
+        }
+        self.find(parts, body, exchange)
+    }
+
+    fn find(&self, parts: Box<Parts>, body: Body, exchange: Arc<Exchange>) -> Found {
+        let route = self.route(&parts, &exchange)?;
+        Ok((route, Request::new(parts, body, exchange)))
+    }
+
     /// The route in the plan that is in force now; the request keeps it to its end.
-    fn route(&self, parts: &Parts) -> Result<Arc<Routed>, ProxyError> {
+    fn route(&self, parts: &Parts, exchange: &Exchange) -> Result<Arc<Routed>, ProxyError> {
         let plan = self.entry.plan.load();
         let found = plan.entry_points.get(&self.entry.name);
         let entry_point = found.ok_or(ProxyError::NotFound)?;
         let client = self.connection.remote.ip();
         let target = Target::new(&parts.method, &parts.uri, &parts.headers, client)
-            .map_err(|_invalid| ProxyError::BadRequest("percent-encoding of the path"))?;
+            .map_err(|_invalid| ProxyError::BadRequest("percent-encoding of the path"))?
+            .with_flat_host(exchange.flat_host());
         let table = match &self.connection.tls {
             Some(tls) if is_misdirected(tls, target.host(), entry_point) => {
                 return Err(ProxyError::Misdirected);

@@ -6,6 +6,7 @@ mod address;
 mod descriptors;
 mod dispatch;
 mod exchange;
+pub(crate) mod host_resolver;
 mod inherited;
 mod listen;
 mod networks;
@@ -39,6 +40,7 @@ pub(crate) use address::{Address, AddressError, Protocol};
 pub(crate) use inherited::tell_unused as tell_unused_sockets;
 pub(crate) use options::Options;
 
+use self::host_resolver::HostResolver;
 use self::networks::Networks;
 use self::pipeline::Pipeline;
 use self::proxy_protocol::Policy;
@@ -79,6 +81,7 @@ pub(crate) enum Error {
 pub(crate) struct Shared {
     plan: plan::Handle,
     observer: Option<Arc<dyn Observer>>,
+    host_resolver: Option<HostResolver>,
     /// One per core: how many connections of clients it may hold.
     limits: Arc<[Arc<Semaphore>]>,
     /// What each of these began with.
@@ -91,7 +94,12 @@ impl Shared {
         let cores = cores::count();
         let connections = descriptors::connections_max(cores).min(Semaphore::MAX_PERMITS);
         let limits = (0..cores).map(|_| Arc::new(Semaphore::new(connections))).collect();
-        Self { plan, observer, limits, connections_max: connections }
+        Self { plan, observer, host_resolver: None, limits, connections_max: connections }
+    }
+
+    /// Hosts that are aliases are matched by the names behind them, too.
+    pub(crate) fn with_host_resolver(self, host_resolver: Option<HostResolver>) -> Self {
+        Self { host_resolver, ..self }
     }
 }
 
@@ -100,6 +108,7 @@ struct Entry {
     name: Arc<str>,
     plan: plan::Handle,
     observer: Option<Arc<dyn Observer>>,
+    host_resolver: Option<HostResolver>,
     /// For requests that no router takes.
     observed: Observed,
     pipeline: Pipeline,
@@ -131,6 +140,7 @@ impl Entry {
             name: name.into(),
             plan: shared.plan.clone(),
             observer: shared.observer.clone(),
+            host_resolver: shared.host_resolver.clone(),
             observed: Observed {
                 access_logs: observability.is_none_or(|one| one.access_logs),
                 metrics: observability.is_none_or(|one| one.metrics),

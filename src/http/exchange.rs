@@ -1,7 +1,7 @@
 //! One request and its response: what access log, metrics and traces will tell of it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::time::Instant;
 
@@ -16,6 +16,8 @@ pub(crate) struct Exchange {
     request_bytes: AtomicU64,
     /// For interim responses, where the client understands them.
     pub(crate) informational: Option<Informational>,
+    /// The name that the host is an alias of, or the host itself; only with `hostResolver.cnameFlattening`.
+    flat_host: OnceLock<Arc<str>>,
 }
 
 /// What is learned on the way. Names are Traefik's access-log fields.
@@ -74,7 +76,19 @@ impl Exchange {
             record: Mutex::default(),
             request_bytes: AtomicU64::new(0),
             informational: None,
+            flat_host: OnceLock::new(),
         }
+    }
+
+    /// The name that the host is an alias of; `None` where nobody has asked for it.
+    pub(crate) fn flat_host(&self) -> Option<&str> {
+        self.flat_host.get().map(|host| &**host)
+    }
+
+    /// Notes the name that the host is an alias of: once, before rules are looked at.
+    pub(crate) fn set_flat_host(&self, host: Arc<str>) {
+        let first = self.flat_host.set(host).is_ok();
+        debug_assert!(first, "it is looked up once a request");
     }
 
     /// The record, for a moment: never across an await. Nobody else holds it, so this does not wait.

@@ -11,7 +11,7 @@ pub(crate) mod tcp;
 pub(crate) use options::Options;
 pub(crate) use rule::{Rule, Syntax};
 pub(crate) use table::{Entry, Table};
-pub(crate) use target::Target;
+pub(crate) use target::{Target, canonical_host};
 
 #[cfg(test)]
 pub(crate) use target::testing;

@@ -9,6 +9,8 @@ use ::http::{HeaderMap, Method, Uri};
 /// The head of a request as matchers see it. Preparing it allocates only where something must be changed.
 pub(crate) struct Target<'a> {
     host: Cow<'a, str>,
+    /// The name that the host is an alias of.
+    flat_host: Option<&'a str>,
     path: Cow<'a, [u8]>,
     query: &'a str,
     method: &'a Method,
@@ -33,6 +35,7 @@ impl<'a> Target<'a> {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         Ok(Self {
             host: canonical_host(host),
+            flat_host: None,
             path: routing_path(uri.path())?,
             query: uri.query().unwrap_or_default(),
             method,
@@ -44,6 +47,16 @@ impl<'a> Target<'a> {
     /// The host in lower case, without port, brackets and trailing dot; empty when the client sent none.
     pub(crate) fn host(&self) -> &str {
         &self.host
+    }
+
+    /// With the name that the host is an alias of, in lower case; `None` where it was not looked up.
+    pub(crate) fn with_flat_host(self, flat_host: Option<&'a str>) -> Self {
+        Self { flat_host, ..self }
+    }
+
+    /// The name that the host is an alias of, or the host itself; `None` without `hostResolver`.
+    pub(crate) fn flat_host(&self) -> Option<&str> {
+        self.flat_host
     }
 
     /// The routing path: decoded, except for reserved characters and `%`.
@@ -70,7 +83,7 @@ impl<'a> Target<'a> {
 }
 
 /// Lower case, without port, brackets of IPv6, and one trailing dot.
-pub(super) fn canonical_host(host: &str) -> Cow<'_, str> {
+pub(crate) fn canonical_host(host: &str) -> Cow<'_, str> {
     if let Some(host) = plain_host(host) {
         return Cow::Borrowed(host);
     }

@@ -25,6 +25,7 @@ mod hostile;
 mod http2_abuse;
 mod http3;
 mod layers;
+mod host_resolver;
 mod middlewares_auth;
 mod middlewares_content;
 mod observing;

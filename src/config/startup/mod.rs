@@ -20,8 +20,7 @@ pub(crate) use cluster::Cluster;
 pub(crate) use load::{Inputs, Loaded, Origin, load};
 pub(crate) use not_built::not_built;
 pub(crate) use options::{
-    Api, Core, Experimental, Global, HostResolver, Ocsp, Ping, ServersTransport, Spiffe,
-    TcpServersTransport,
+    Api, Core, Experimental, Global, Ocsp, Ping, ServersTransport, Spiffe, TcpServersTransport,
 };
 pub(crate) use providers::{PRECEDENCE, Providers};
 
@@ -39,7 +38,7 @@ pub(crate) struct Startup {
     pub(crate) core: Option<Core>,
     /// How hosts of rules are resolved. Default: they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) host_resolver: Option<HostResolver>,
+    pub(crate) host_resolver: Option<crate::entrypoint::host_resolver::Options>,
     /// Identity from a SPIFFE workload API. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) spiffe: Option<Spiffe>,

@@ -10,12 +10,6 @@ type Entry<T = Startup> = (&'static str, fn(&T) -> bool);
 /// Keys that are not built yet. A part that is built takes its line out of here.
 const NOT_BUILT: &[Entry] = &[
     ("global.sendAnonymousUsage", |s| s.global.send_anonymous_usage),
-    ("hostResolver", |s| s.host_resolver.is_some()),
-    ("spiffe", |s| s.spiffe.is_some()),
-    ("serversTransport.spiffe", |s| s.servers_transport.spiffe.is_some()),
-    ("tcpServersTransport.tls.spiffe", |s| {
-        s.tcp_servers_transport.tls.as_ref().is_some_and(|tls| tls.spiffe.is_some())
-    }),
     ("certificatesResolvers", |s| !s.certificates_resolvers.is_empty()),
     ("providers.docker", |s| s.providers.docker.is_some()),
     ("providers.swarm", |s| s.providers.swarm.is_some()),

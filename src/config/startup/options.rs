@@ -47,29 +47,6 @@ impl Default for Core {
     }
 }
 
-/// `hostResolver`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct HostResolver {
-    /// Also matches the name that a host is an alias of. Default: false.
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) cname_flattening: bool,
-    /// Where name servers stand. Default: `/etc/resolv.conf`.
-    pub(crate) resolv_config: String,
-    /// Aliases followed, at most. Default: 5.
-    pub(crate) resolv_depth: i64,
-}
-
-impl Default for HostResolver {
-    fn default() -> Self {
-        Self {
-            cname_flattening: false,
-            resolv_config: "/etc/resolv.conf".to_owned(),
-            resolv_depth: 5,
-        }
-    }
-}
-
 /// `spiffe`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

@@ -47,7 +47,10 @@ fn checked(name: &str) -> Result<Box<str>, MatcherError> {
 
 impl Host {
     pub(super) fn matches(&self, target: &Target<'_>) -> bool {
-        let host = target.host();
+        self.is(target.host()) || target.flat_host().is_some_and(|host| self.is(host))
+    }
+
+    fn is(&self, host: &str) -> bool {
         match self {
             Self::Exact(name) => !host.is_empty() && host == &**name,
             Self::Wildcard(parent) => wildcard_parent(host) == Some(parent),
@@ -73,9 +76,9 @@ impl fmt::Display for Host {
 
 #[cfg(test)]
 mod tests {
-    use crate::router::Syntax;
     use crate::router::matcher::testing::{error, matches};
     use crate::router::target::testing::get;
+    use crate::router::{Rule, Syntax};
 
     #[test]
     fn compares_canonical_names() {
@@ -102,6 +105,23 @@ mod tests {
                 is_match,
                 "{rule} {host}"
             );
+        }
+    }
+
+    /// static.md §2, `hostResolver`: used by `Host`.
+    #[test]
+    fn the_name_behind_an_alias_matches_too() {
+        for (rule, is_match) in [
+            ("Host(`alias.test`)", true),
+            ("Host(`real.example.test`)", true),
+            ("Host(`*.example.test`)", true),
+            ("Host(`example.test`)", false),
+            ("HostRegexp(`^real`)", true),
+            ("HostRegexp(`^$`)", false),
+        ] {
+            let head = get("alias.test", "/");
+            let target = head.target().with_flat_host(Some("real.example.test"));
+            assert_eq!(Rule::parse(rule, Syntax::V3).unwrap().matches(&target), is_match, "{rule}");
         }
     }
 

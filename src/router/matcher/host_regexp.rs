@@ -34,7 +34,7 @@ impl HostRegexp {
     pub(super) fn matches(&self, target: &Target<'_>) -> bool {
         // Traefik also asks of the name behind CNAME records, which is empty without `hostResolver`: an expression
         // that matches nothing at all matches every host.
-        self.0.is_match(target.host()) || self.0.is_match("")
+        self.0.is_match(target.host()) || self.0.is_match(target.flat_host().unwrap_or_default())
     }
 }
 

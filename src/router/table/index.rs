@@ -193,19 +193,27 @@ impl<T> Index<T> {
     pub(super) fn first(&self, target: &Target<'_>) -> Option<&Shared<T>> {
         let mut best = Best { entry: None, target };
         let host = target.host();
-        if !host.is_empty() {
-            if let Some(routes) = self.routes(hash(self.seed, host)) {
-                best.look_through(routes);
-            }
-            if self.wildcards > 0
-                && let Some(parent) = wildcard_parent(host)
-                && let Some(routes) = self.routes(hash(!self.seed, parent))
-            {
-                best.look_through(routes);
-            }
+        self.look_through_host(host, &mut best);
+        if let Some(flat) = target.flat_host().filter(|flat| *flat != host) {
+            self.look_through_host(flat, &mut best);
         }
         best.look_through(&self.general);
         best.entry
+    }
+
+    fn look_through_host<'i>(&'i self, host: &str, best: &mut Best<'i, '_, T>) {
+        if host.is_empty() {
+            return;
+        }
+        if let Some(routes) = self.routes(hash(self.seed, host)) {
+            best.look_through(routes);
+        }
+        if self.wildcards > 0
+            && let Some(parent) = wildcard_parent(host)
+            && let Some(routes) = self.routes(hash(!self.seed, parent))
+        {
+            best.look_through(routes);
+        }
     }
 
     fn routes(&self, hash: u64) -> Option<&Routes<T>> {
