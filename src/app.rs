@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::api::calls::{self, Calls};
+use crate::api::dashboard::Dashboard;
 use crate::api::ping::{Draining, Ping, Readiness};
 use crate::api::{Api, Facts, support};
 use crate::compile::Settings;
@@ -159,7 +160,7 @@ fn told(loaded: Loaded) -> Startup {
     }
     // An operator must know that an option does nothing, whatever the level of the log.
     for line in startup::not_built(&loaded.startup) {
-        error!("not built yet, and without effect: {line}");
+        error!("not built, and without effect: {line}");
     }
     loaded.startup
 }
@@ -266,6 +267,7 @@ pub(crate) fn settings(
             .filter(|api| api.insecure)
             .map(|api| base_path(&api.base_path)),
         ping: startup
+        dashboard: startup.api.as_ref().is_some_and(|api| api.dashboard),
             .ping
             .as_ref()
             .filter(|ping| !ping.manual_routing)
@@ -363,6 +365,7 @@ pub(crate) fn names_of_internal_services(startup: &Startup) -> HashMap<String, S
 
 /// The files that the file provider would read.
 pub(crate) fn files_of(options: &crate::provider::file::options::File) -> Vec<std::path::PathBuf> {
+    names.extend(startup.api.as_ref().filter(|api| api.dashboard).map(|_| "dashboard"));
     FileProvider::new(options).and_then(|provider| provider.files()).unwrap_or_default()
 }
 
@@ -449,8 +452,12 @@ fn internal_services(
 
 fn providers(startup: &Startup) -> Result<Vec<Arc<dyn Provider>>> {
     let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
+            dashboard: api.dashboard,
     if let Some(file) = &startup.providers.file {
         providers.push(Arc::new(FileProvider::new(file)?));
+        if api.dashboard {
+            add("dashboard", Arc::new(Dashboard));
+        }
     }
     Ok(providers)
 }

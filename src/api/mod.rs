@@ -6,6 +6,7 @@
 pub(crate) mod calls;
 mod certificates;
 mod condition;
+pub(crate) mod dashboard;
 mod document;
 mod elements;
 pub(crate) mod explain;
@@ -49,6 +50,8 @@ pub(crate) struct Facts {
     pub(crate) started: String,
     pub(crate) dashboard_name: String,
     pub(crate) disable_dashboard_ad: bool,
+    /// `api.dashboard`
+    pub(crate) dashboard: bool,
 }
 
 /// Answers the API's calls.
@@ -70,6 +73,10 @@ impl Handler for Api {
     async fn handle(&self, request: Request) -> Result<Response, ProxyError> {
         let path = request.uri().path();
         let inside = path.strip_prefix(self.facts.base_path.as_str());
+        if self.facts.dashboard && matches!(inside, Some("" | "/")) {
+            let response = dashboard::redirect(&request, &self.facts.base_path);
+            return Ok(dashboard::only_get(&request, response));
+        }
         let Some(inside) = inside.and_then(|inside| inside.strip_prefix('/')) else {
             return Err(ProxyError::NotFound);
         };
@@ -159,6 +166,7 @@ impl Api {
                 let found = all.into_iter().find(|one| one["name"].as_str() == Some(&*id));
                 Ok(found.map_or_else(|| missing(what, &id), |one| answer(StatusCode::OK, &one)))
             }
+            ["dashboard", file] if self.facts.dashboard => dashboard::file(file),
             _ => Err(ProxyError::NotFound),
         }
     }

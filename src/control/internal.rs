@@ -18,6 +18,8 @@ const HIGHEST: i64 = i64::MAX;
 pub(crate) struct Wanted {
     /// `api.insecure`: the API on the entry point `traefik`, below this base path.
     pub(crate) insecure_api: Option<String>,
+    /// `api.dashboard`: the dashboard beside that API.
+    pub(crate) dashboard: bool,
     /// `ping` without `manualRouting`: its entry point.
     pub(crate) ping: Option<String>,
     /// `metrics.prometheus` without `manualRouting`: its entry point.
@@ -54,10 +56,36 @@ pub(crate) fn source<'a>(
     if let Some(entry_point) = &wanted.prometheus {
         add("prometheus", entry_point, "/metrics", HIGHEST);
     }
+    if let Some(base) = wanted.insecure_api.as_ref().filter(|_| wanted.dashboard) {
+        dashboard(&mut source, base);
+    }
     for (name, options) in entry_points {
         redirection(&mut source, name, options, entry_points);
     }
     source
+}
+
+/// The dashboard on the entry point `traefik`, and the way to it from the base path (api.md §3).
+fn dashboard(source: &mut Source, base: &str) {
+    let escaped = base.replace('.', r"\.").replace('/', r"\/");
+    let regex = format!(r"^(http:\/\/(\[[\w:.]+\]|[\w\._-]+)(:\d+)?){escaped}\/$");
+    let redirect = middleware::Options::redirect_regex(regex, format!("${{1}}{base}/dashboard/"));
+    source.middlewares.insert("dashboard_redirect".into(), Arc::new(redirect));
+    let prefixes = vec![format!("{base}/dashboard/"), format!("{base}/dashboard")];
+    let strip = middleware::Options::strip_prefix(prefixes);
+    source.middlewares.insert("dashboard_stripprefix".into(), Arc::new(strip));
+    let router = router::Options {
+        entry_points: vec!["traefik".to_owned()],
+        rule: format!("PathPrefix(`{base}/`)"),
+        middlewares: vec![
+            "dashboard_redirect@internal".to_owned(),
+            "dashboard_stripprefix@internal".to_owned(),
+        ],
+        service: "dashboard@internal".to_owned(),
+        priority: HIGHEST - 2,
+        ..router::Options::default()
+    };
+    source.routers.insert("dashboard".into(), Arc::new(router));
 }
 
 /// `http.redirections.entryPoint`: everything on this entry point goes to another one.
@@ -159,6 +187,35 @@ mod tests {
             serde_json::to_value(&**redirect).unwrap(),
             serde_json::json!({"redirectScheme": {"scheme": "wss", "port": "443"}})
         );
+    }
+
+    /// providers.md §1 and api.md §3, dashboard middlewares; static.md §10, `api.basePath`.
+    #[test]
+    fn the_dashboard_has_traefiks_router_and_middlewares() {
+        let made = |base: &str, dashboard| {
+            let insecure_api = Some(base.to_owned());
+            let wanted = Wanted { insecure_api, dashboard, ..Wanted::default() };
+            source(&wanted, ["noop"].into_iter(), &BTreeMap::new())
+        };
+        let plain = made("", true);
+        let redirect = plain.middlewares.get("dashboard_redirect").unwrap();
+        assert_eq!(
+            serde_json::to_value(&**redirect).unwrap(),
+            serde_json::json!({"redirectRegex": {
+                "regex": r"^(http:\/\/(\[[\w:.]+\]|[\w\._-]+)(:\d+)?)\/$",
+                "replacement": "${1}/dashboard/", "permanent": true,
+            }})
+        );
+        let strip = plain.middlewares.get("dashboard_stripprefix").unwrap();
+        assert_eq!(
+            serde_json::to_value(&**strip).unwrap(),
+            serde_json::json!({"stripPrefix": {"prefixes": ["/dashboard/", "/dashboard"]}})
+        );
+        let router = plain.routers.get("dashboard").unwrap();
+        assert_eq!((router.rule.as_str(), router.priority), ("PathPrefix(`/`)", i64::MAX - 2));
+        let below = made("/a.b", true);
+        assert_eq!(below.routers.get("dashboard").unwrap().rule, "PathPrefix(`/a.b/`)");
+        assert!(made("", false).routers.get("dashboard").is_none());
     }
 
     /// static.md §3, `observability`, `http.encodedCharacters`: written ones make a model, defaults do not.

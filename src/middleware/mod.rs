@@ -179,6 +179,18 @@ impl Options {
         Self { redirect_scheme: Some(redirect), ..Self::default() }
     }
 
+    /// A permanent `redirectRegex`, for the way to the dashboard.
+    pub(crate) fn redirect_regex(regex: String, replacement: String) -> Self {
+        let redirect = redirect_regex::RedirectRegex { regex, replacement, permanent: true };
+        Self { redirect_regex: Some(redirect), ..Self::default() }
+    }
+
+    /// A `stripPrefix`, for the dashboard.
+    pub(crate) fn strip_prefix(prefixes: Vec<String>) -> Self {
+        let strip = strip_prefix::StripPrefix { prefixes, force_slash: None };
+        Self { strip_prefix: Some(strip), ..Self::default() }
+    }
+
     /// The API's name of the type: the key in lower case; of a plugin, the plugin's own name.
     pub(crate) fn type_name(&self) -> String {
         if let Some(name) = self.plugin.as_ref().and_then(|plugin| plugin.0.keys().next()) {

@@ -145,7 +145,10 @@ async fn lists_are_paged_searched_and_filtered() {
     );
     assert_eq!(json_of(&running, "entrypoints/web").await["address"], "127.0.0.1:0");
     let services = json_of(&running, "http/services?search=internal").await;
-    assert_eq!(names(&services), ["api@internal", "noop@internal", "ping@internal"]);
+    assert_eq!(
+        names(&services),
+        ["api@internal", "dashboard@internal", "noop@internal", "ping@internal"]
+    );
 }
 
 /// api.md §2, "Unknown id" and §1, "other methods".
@@ -235,12 +238,4 @@ async fn the_support_dump_tells_nothing_that_identifies() {
     assert_eq!(runtime["services"]["app@file"]["loadBalancer"]["servers"][0]["url"], "xxxx");
     assert_eq!(runtime["routers"]["bad@file"]["status"], "disabled");
     assert!(!runtime.to_string().contains("127.0.0.1"));
-}
-
-/// static.md §10: what is not served is said, whatever the level of the log.
-#[tokio::test]
-async fn the_dashboard_is_named_at_start() {
-    let (_backend, running) = running().await;
-    assert!(running.output().contains("api.dashboard"), "{}", running.output());
-    assert_eq!(get(running.address("traefik"), "/base/dashboard/").await.unwrap().status, 404);
 }

@@ -18,6 +18,7 @@ mod certificates;
 mod check;
 mod cluster;
 mod commands;
+mod dashboard;
 mod demo;
 mod fixtures;
 mod flat;

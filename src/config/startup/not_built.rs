@@ -39,12 +39,15 @@ const NOT_BUILT: &[Entry] = &[
     ("metrics.influxDB2", |s| metrics(s, |metrics| metrics.influx_db2.is_some())),
     ("metrics.otlp", |s| metrics(s, |metrics| metrics.otlp.is_some())),
     ("tracing", |s| s.tracing.is_some()),
-    ("api.dashboard", |s| s.api.as_ref().is_some_and(|api| api.dashboard)),
-    ("api.debug", |s| s.api.as_ref().is_some_and(|api| api.debug)),
     ("experimental.plugins", |s| experimental(s, |e| !e.plugins.is_empty())),
     ("experimental.localPlugins", |s| experimental(s, |e| !e.local_plugins.is_empty())),
-    ("experimental.fastProxy", |s| experimental(s, |e| e.fast_proxy.is_some())),
     ("cluster.join", |s| s.cluster.as_ref().is_some_and(|cluster| !cluster.join.is_empty())),
+];
+
+/// Keys that are not meant to be built: their texts say why.
+const WITHOUT_EFFECT: &[Entry] = &[
+    ("api.debug", |s| s.api.as_ref().is_some_and(|api| api.debug)),
+    ("experimental.fastProxy", |s| experimental(s, |e| e.fast_proxy.is_some())),
 ];
 
 /// The same, below `entryPoints.NAME`.
@@ -60,7 +63,7 @@ pub(crate) fn all() -> Vec<String> {
 
 /// The keys that are set and not built yet.
 pub(crate) fn not_built(startup: &Startup) -> Vec<String> {
-    let set = NOT_BUILT.iter().filter(|(_, is_set)| is_set(startup));
+    let set = NOT_BUILT.iter().chain(WITHOUT_EFFECT).filter(|(_, is_set)| is_set(startup));
     let mut keys: Vec<String> = set.map(|(key, _)| (*key).to_owned()).collect();
     for (name, entry_point) in &startup.entry_points {
         let set = OF_ENTRY_POINTS.iter().filter(|(_, is_set)| is_set(entry_point));

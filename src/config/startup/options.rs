@@ -185,18 +185,20 @@ pub(crate) struct TcpTransportTls {
 /// `api`: presence makes the service `api@internal`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+    ///
+    /// Differs: they tell of Go's runtime, which is not here; the option is named at start.
 pub(crate) struct Api {
     /// Put before the paths of API and dashboard. Default: /.
     pub(crate) base_path: String,
     /// Answers on the entry point `traefik` without authentication. Default: false.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) insecure: bool,
-    /// The dashboard. Default: true; false keeps it from being reported as missing.
+    /// The dashboard, beside the API. Default: true.
     pub(crate) dashboard: bool,
     /// Debugging endpoints. Default: false.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) debug: bool,
-    /// No advertisement in the dashboard. Default: false.
+    /// No advertisement in the dashboard, which has none anyway; told by `/api/version`. Default: false.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) disable_dashboard_ad: bool,
     /// Name shown in the dashboard. Default: none.
@@ -254,6 +256,8 @@ impl Default for Ping {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Experimental {
     /// Plugins from the registry, by name.
+    ///
+    /// Differs: there is one proxy, which is always used; the option is named at start.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) plugins: BTreeMap<String, Plugin>,
     /// Plugins from `./plugins-local/src`, by name.
@@ -310,6 +314,8 @@ pub(crate) struct PluginSettings {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) mounts: Vec<String>,
     /// Allows unsafe code. Default: false.
+    ///
+    /// Differs: there is one proxy, which is always used.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) use_unsafe: bool,
 }

@@ -253,12 +253,13 @@ fn what_is_not_built_is_listed_by_key() {
     assert_eq!(not_built(&yaml("").unwrap().startup), [""; 0]);
 }
 
-/// static.md §10, `api.dashboard`.
+/// static.md §10, `api.debug`; §11, `experimental.fastProxy`.
 #[test]
-fn the_dashboard_is_named_unless_it_is_turned_off() {
+fn what_is_without_effect_is_named() {
     let keys = |text: &str| not_built(&yaml(text).unwrap().startup);
-    assert_eq!(keys("api: {}"), ["api.dashboard"]);
-    assert_eq!(keys("api: {dashboard: false, debug: true}"), ["api.debug"]);
+    assert!(keys("api: {}").is_empty());
+    assert_eq!(keys("api: {debug: true}"), ["api.debug"]);
+    assert_eq!(keys("experimental: {fastProxy: {}}"), ["experimental.fastProxy"]);
 }
 
 /// static.md §3, `http.redirections.entryPoint.to`.
