@@ -39,7 +39,7 @@ use crate::router::Syntax;
 use crate::systemd::Manager;
 use crate::task::Group;
 use crate::tcp;
-use crate::upstream::{self, Transport};
+use crate::upstream::{self, Identity, Transport};
 
 /// Threads of the control plane: Raft has its own, requests never run here.
 const CONTROL_THREADS: usize = 2;
@@ -101,6 +101,7 @@ async fn serve(
     tasks.spawn(observers.clone().run(log, tasks.stop_token()));
     tasks.spawn(tell_plans(observers.clone(), view.clone(), tasks.stop_token()));
     let settings = Arc::new(settings(&startup, services)?);
+    follow_identity(&startup, &settings, &tasks);
     let shared = entrypoint::Shared::new(
         plan.clone(),
         (!observers.is_empty()).then(|| observers.clone() as Arc<dyn Observer>),
@@ -277,6 +278,7 @@ pub(crate) fn settings(
             .map(|prometheus| prometheus.entry_point.clone()),
     };
     let default_transport = default_transport(&startup.servers_transport)?;
+    let identity = startup.spiffe.as_ref().map(|_| Identity::default());
     Ok(Settings {
         entry_points: startup
             .entry_points
@@ -302,10 +304,14 @@ pub(crate) fn settings(
             Arc::new(internal::source(&wanted, services, &startup.entry_points))
         },
         internal_services,
-        default_transport: Transport::build(&default_transport)
+        default_transport: Transport::build_with(&default_transport, identity.as_ref())
             .context("serversTransport of the startup configuration")?,
-        default_tcp_transport: tcp::Transport::build(&default_tcp_transport(startup)?)
-            .context("tcpServersTransport of the startup configuration")?,
+        default_tcp_transport: tcp::Transport::build(
+            &default_tcp_transport(startup)?,
+            identity.as_ref(),
+        )
+        .context("tcpServersTransport of the startup configuration")?,
+        identity,
     })
 }
 
@@ -316,6 +322,7 @@ fn default_transport(options: &startup::ServersTransport) -> Result<upstream::Op
         insecure_skip_verify: options.insecure_skip_verify,
         root_cas: authorities(&options.root_cas).context("serversTransport")?,
         max_idle_conns_per_host: options.max_idle_conns_per_host,
+        spiffe: options.spiffe.clone(),
         forwarding_timeouts: Some(upstream::ForwardingTimeouts {
             dial_timeout: timeouts.dial_timeout,
             response_header_timeout: timeouts.response_header_timeout,
@@ -347,6 +354,7 @@ fn default_tcp_transport(startup: &Startup) -> Result<tcp::options::ServersTrans
         tls: options.tls.as_ref().map(|tls| tcp::options::TransportTls {
             insecure_skip_verify: tls.insecure_skip_verify,
             root_cas,
+            spiffe: tls.spiffe.clone(),
             ..tcp::options::TransportTls::default()
         }),
     })

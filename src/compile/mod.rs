@@ -30,7 +30,7 @@ use crate::plan::Plan;
 use crate::router::{self, Syntax};
 use crate::service::health::Checker;
 use crate::tcp;
-use crate::upstream::Transport;
+use crate::upstream::{Identity, Transport};
 
 pub(crate) use report::{
     ObjectReport, Report, RouterReport, ServiceReport, Status, StreamServiceReport,
@@ -55,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) default_transport: Arc<Transport>,
     /// The same for TCP.
     pub(crate) default_tcp_transport: Arc<tcp::Transport>,
+    /// Who we are to servers that are verified by SPIFFE; `None` where nobody tells.
+    pub(crate) identity: Option<Identity>,
 }
 
 /// What an entry point adds to its routers (http.md §2).

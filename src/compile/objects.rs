@@ -407,7 +407,7 @@ impl<'a> Objects<'a> {
         let (short, provider) = split(name);
         let options = self.source(provider).and_then(|source| source.transports.get(short));
         let result = match options {
-            Some(options) => Transport::build(options)
+            Some(options) => Transport::build_with(options, self.settings.identity.as_ref())
                 .map_err(|error| format!("servers transport {name}: {error}")),
             None => Err(format!("servers transport not found {name}")),
         };

@@ -22,8 +22,12 @@ pub(super) fn settings() -> Settings {
         internal: Arc::default(),
         internal_services: HashMap::new(),
         default_transport: Transport::build(&crate::upstream::Options::default()).unwrap(),
-        default_tcp_transport: tcp::Transport::build(&tcp::options::ServersTransport::default())
-            .unwrap(),
+        identity: None,
+        default_tcp_transport: tcp::Transport::build(
+            &tcp::options::ServersTransport::default(),
+            None,
+        )
+        .unwrap(),
     }
 }
 

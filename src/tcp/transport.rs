@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::options::{ServersTransport, TransportTls};
 use super::proxy_protocol::Version;
 use crate::config::value;
-use crate::upstream::{self, StreamTransport};
+use crate::upstream::{self, Identity, StreamTransport};
 
 /// Go's time between two probes where 0 is configured.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -16,10 +16,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(crate) enum Error {
     #[error("unknown proxyProtocol version: {0}")]
     Version(i64),
-    #[error("tls: `spiffe` excludes the other options")]
-    SpiffeAlone,
-    #[error("tls.spiffe is not built yet")]
-    Spiffe,
     #[error("{0}")]
     Upstream(#[from] upstream::BuildError),
 }
@@ -42,8 +38,12 @@ pub(super) fn cut(delay: value::Duration) -> Cut {
 }
 
 impl Transport {
-    pub(crate) fn build(options: &ServersTransport) -> Result<Arc<Self>, Error> {
-        let tls = options.tls.as_ref().map(tls).transpose()?.unwrap_or_default();
+    /// `identity` is ours, where the options ask for SPIFFE.
+    pub(crate) fn build(
+        options: &ServersTransport,
+        identity: Option<&Identity>,
+    ) -> Result<Arc<Self>, Error> {
+        let tls = options.tls.as_ref().map(tls).unwrap_or_default();
         let dial_timeout = options.dial_timeout.positive();
         let keep_alive = match options.dial_keep_alive {
             time if time.is_negative() => None,
@@ -51,30 +51,32 @@ impl Transport {
         };
         let header = options.proxy_protocol.as_ref();
         Ok(Arc::new(Self {
-            stream: Arc::new(StreamTransport::build(dial_timeout, keep_alive, &tls)?),
+            stream: Arc::new(StreamTransport::build_with(
+                dial_timeout,
+                keep_alive,
+                &tls,
+                identity,
+            )?),
             cut: cut(options.termination_delay),
             header: header.map(|header| Version::new(header.version)).transpose()?,
         }))
     }
 }
 
-fn tls(options: &TransportTls) -> Result<upstream::Options, Error> {
-    if options.spiffe.is_some() {
-        let alone = TransportTls { spiffe: options.spiffe.clone(), ..TransportTls::default() };
-        return Err(if alone == *options { Error::Spiffe } else { Error::SpiffeAlone });
-    }
+fn tls(options: &TransportTls) -> upstream::Options {
     let certificates = options.certificates.iter().map(|pair| upstream::Certificate {
         cert_file: pair.cert_file.clone(),
         key_file: pair.key_file.clone(),
     });
-    Ok(upstream::Options {
+    upstream::Options {
         server_name: options.server_name.clone(),
         insecure_skip_verify: options.insecure_skip_verify,
         root_cas: options.root_cas.clone(),
         certificates: certificates.collect(),
         peer_cert_uri: options.peer_cert_uri.clone(),
+        spiffe: options.spiffe.clone(),
         ..upstream::Options::default()
-    })
+    }
 }
 
 #[cfg(test)]
@@ -85,7 +87,7 @@ mod tests {
 
     fn built(options: Value) -> Result<Arc<Transport>, String> {
         let options: ServersTransport = serde_json::from_value(options).unwrap();
-        Transport::build(&options).map_err(|error| error.to_string())
+        Transport::build(&options, Some(&Identity::default())).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -100,15 +102,16 @@ mod tests {
         assert_eq!(with(json!({"version": 3})), Err("unknown proxyProtocol version: 3".to_owned()));
     }
 
+    /// tcp-udp-tls.md §4: `spiffe` is exclusive with the others.
     #[test]
-    fn spiffe_is_refused_rather_than_ignored() {
+    fn spiffe_excludes_other_tls() {
         let spiffe = |more: Value| {
             let mut tls = json!({"spiffe": {"trustDomain": "a.test"}});
             tls.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            built(json!({"tls": tls})).err().unwrap()
+            built(json!({"tls": tls})).err().unwrap_or_default()
         };
-        assert_eq!(spiffe(json!({})), "tls.spiffe is not built yet");
-        assert!(spiffe(json!({"serverName": "a"})).contains("excludes"));
+        assert_eq!(spiffe(json!({})), "");
+        assert!(spiffe(json!({"serverName": "a"})).contains("at the same time"));
         assert!(
             built(json!({"tls": {"serverName": "a b"}})).err().unwrap().contains("no host name")
         );

@@ -103,11 +103,13 @@ pub(crate) struct GeneratedCert {
     pub(crate) domain: Option<Domain>,
 }
 
-/// Which SPIFFE ids servers may have; neither option set: any.
+/// Which SPIFFE ids servers may have; neither option set: any. Needs `spiffe` in the startup configuration, and excludes
+/// the other options of TLS.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(rename = "SpiffeServers")]
 pub(crate) struct Spiffe {
-    /// The ids. Default: any of the trust domain.
+    /// The ids, `spiffe://DOMAIN/PATH` to the letter; they win over `trustDomain`. Default: any of the trust domain.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) ids: Vec<String>,
     /// The trust domain. Default: any.

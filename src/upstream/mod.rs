@@ -9,6 +9,7 @@ mod headers;
 mod options;
 mod pool;
 pub(crate) mod redis;
+mod spiffe;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ pub(crate) use connector::Stream as ServerStream;
 pub(crate) use exchange::Server;
 pub(crate) use fetch::{FetchError, Trailers};
 pub(crate) use options::{Certificate, ForwardingTimeouts, Options};
+pub(crate) use spiffe::Identity;
 pub(crate) use stream::{StreamServer, StreamTransport, host_and_port};
 pub(crate) use transport::{BuildError, Transport};
 

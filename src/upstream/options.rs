@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::value::{Duration, FileOrContent};
+use crate::tls::options::Spiffe;
 
 /// An entry of `http.serversTransports`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -47,7 +48,7 @@ pub(crate) struct Options {
     /// A URI that must be among the alternative names of the server's certificate. Default: not checked.
     #[serde(rename = "peerCertURI", skip_serializing_if = "String::is_empty")]
     pub(crate) peer_cert_uri: String,
-    /// SPIFFE identities that servers must have. Default: none.
+    /// Verifies servers by SPIFFE ids, and shows them ours; excludes the other options of TLS. Default: off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) spiffe: Option<Spiffe>,
 }
@@ -84,19 +85,6 @@ pub(crate) struct ForwardingTimeouts {
     pub(crate) ping_timeout: Duration,
 }
 
-/// `spiffe` of a transport.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-#[schemars(rename = "ServersTransportSpiffe")]
-pub(crate) struct Spiffe {
-    /// Identities that are accepted.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) ids: Vec<String>,
-    /// Trust domain whose identities are accepted.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) trust_domain: String,
-}
-
 impl Default for ForwardingTimeouts {
     fn default() -> Self {
         Self {
@@ -110,6 +98,19 @@ impl Default for ForwardingTimeouts {
 }
 
 impl Options {
+    /// True where TLS is configured in another way than by `spiffe`.
+    pub(super) fn has_tls_without_spiffe(&self) -> bool {
+        let Self { server_name, root_cas, certificates, cipher_suites, .. } = self;
+        self.insecure_skip_verify
+            || !server_name.is_empty()
+            || !root_cas.is_empty()
+            || !certificates.is_empty()
+            || !cipher_suites.is_empty()
+            || !self.min_version.is_empty()
+            || !self.max_version.is_empty()
+            || !self.peer_cert_uri.is_empty()
+    }
+
     /// Idle connections that a core keeps per server.
     pub(super) fn idle_per_core(&self, cores: usize) -> usize {
         let total = match self.max_idle_conns_per_host {

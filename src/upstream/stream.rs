@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use super::Options;
 use super::connector::{Scheme, Stream, Target};
+use super::spiffe::Identity;
 use super::tls::Configs;
 use super::transport::BuildError;
 
@@ -38,13 +39,23 @@ impl StreamTransport {
         keep_alive: Option<Duration>,
         tls: &Options,
     ) -> Result<Self, BuildError> {
+        Self::build_with(dial_timeout, keep_alive, tls, None)
+    }
+
+    /// The same, where `identity` is ours if the options ask for SPIFFE.
+    pub(crate) fn build_with(
+        dial_timeout: Option<Duration>,
+        keep_alive: Option<Duration>,
+        tls: &Options,
+        identity: Option<&Identity>,
+    ) -> Result<Self, BuildError> {
         let server_name = match tls.server_name.as_str() {
             "" => None,
             name => Some(ServerName::try_from(name.to_owned()).map_err(|_error| {
                 BuildError::option("serverName", format!("`{name}` is no host name"))
             })?),
         };
-        let mut config = ClientConfig::clone(&Configs::build(tls)?.http1);
+        let mut config = ClientConfig::clone(&Configs::build(tls, identity)?.http1);
         config.alpn_protocols.clear();
         Ok(Self { dial_timeout, keep_alive, tls: Arc::new(config), server_name })
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{
-    ResolvesClientCert, verify_server_cert_signed_by_trust_anchor, verify_server_name,
+    ResolvesClientCert, Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name,
 };
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::ParsedCertificate;
@@ -21,10 +21,12 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::spiffe::{self, Allowed, Identity};
 use super::transport::BuildError;
 use super::{Certificate, Options};
 use crate::tls::Pair;
 use crate::tls::certificate::provider;
+use crate::tls::options::Spiffe;
 
 /// Where systems keep their authorities; the first that has some is used.
 const BUNDLES: [&str; 4] = [
@@ -44,26 +46,68 @@ pub(super) struct Configs {
 }
 
 impl Configs {
-    /// Builds both from a transport's options.
-    pub(super) fn build(options: &Options) -> Result<Self, BuildError> {
-        let verifier = Verifier::build(options)?;
-        let builder = ClientConfig::builder_with_provider(Arc::new(suited_provider(options)?))
-            .with_protocol_versions(&versions(options)?)
-            .map_err(|error| BuildError::option("cipherSuites", error.to_string()))?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut http1 = if options.certificates.is_empty() {
-            builder.with_no_client_auth()
-        } else {
-            builder.with_client_cert_resolver(Arc::new(Shown::build(&options.certificates)?))
+    /// Builds both from a transport's options. With `spiffe` among them, `identity` is ours.
+    pub(super) fn build(
+        options: &Options,
+        identity: Option<&Identity>,
+    ) -> Result<Self, BuildError> {
+        let http1 = match &options.spiffe {
+            Some(servers) => spiffe_config(options, servers, identity)?,
+            None => config(options)?,
         };
-        http1.alpn_protocols = vec![b"http/1.1".to_vec()];
         let mut any = http1.clone();
         if !options.disable_http2 {
             any.alpn_protocols.insert(0, b"h2".to_vec());
         }
         Ok(Self { any: Arc::new(any), http1: Arc::new(http1) })
     }
+}
+
+/// For HTTP/1.1.
+fn config(options: &Options) -> Result<ClientConfig, BuildError> {
+    let verifier = Verifier::build(options)?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(suited_provider(options)?))
+        .with_protocol_versions(&versions(options)?)
+        .map_err(|error| BuildError::option("cipherSuites", error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut http1 = if options.certificates.is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        builder.with_client_cert_resolver(Arc::new(Shown::build(&options.certificates)?))
+    };
+    http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(http1)
+}
+
+/// The same where SPIFFE says who is who.
+fn spiffe_config(
+    options: &Options,
+    servers: &Spiffe,
+    identity: Option<&Identity>,
+) -> Result<ClientConfig, BuildError> {
+    if options.has_tls_without_spiffe() {
+        let problem = "TLS and SPIFFE configuration cannot be defined at the same time";
+        return Err(BuildError::option("spiffe", problem));
+    }
+    let identity = identity.ok_or_else(|| {
+        let problem = "SPIFFE is enabled for this transport, but not configured: set \
+                       spiffe.workloadAPIAddr in the startup configuration";
+        BuildError::option("spiffe", problem)
+    })?;
+    let allowed =
+        Allowed::parse(servers).map_err(|problem| BuildError::option("spiffe", problem))?;
+    let verifier = spiffe::Verifier { identity: identity.clone(), allowed };
+    let mut config = ClientConfig::builder_with_provider(provider().clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| BuildError::option("spiffe", error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_cert_resolver(Arc::new(identity.clone()));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Who was trusted when a session began may be trusted no longer.
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 /// Traefik 3.7 takes a missing `maxVersion` for 0 once `minVersion` is set, and refuses the pair.
@@ -324,7 +368,7 @@ mod tests {
     use crate::config::value::FileOrContent;
 
     fn refused(options: &Options) -> String {
-        Configs::build(options).unwrap_err().to_string()
+        Configs::build(options, None).unwrap_err().to_string()
     }
 
     #[test]
@@ -337,17 +381,20 @@ mod tests {
         assert!(refused(&with("VersionTLS12", "")).contains("set maxVersion"));
         assert!(refused(&with("VersionTLS9", "")).contains("invalid TLS version"));
         assert!(refused(&with("", "VersionTLS11")).contains("maxVersion"));
-        assert!(Configs::build(&with("VersionTLS10", "VersionTLS12")).is_ok());
+        assert!(Configs::build(&with("VersionTLS10", "VersionTLS12"), None).is_ok());
         assert_eq!(versions(&with("", "")).unwrap().len(), 2);
     }
 
     #[test]
     fn http2_is_offered_unless_it_is_disabled() {
-        let configs = Configs::build(&Options::default()).unwrap();
+        let configs = Configs::build(&Options::default(), None).unwrap();
         assert_eq!(configs.any.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
         assert_eq!(configs.http1.alpn_protocols, [b"http/1.1".to_vec()]);
         let disabled = Options { disable_http2: true, ..Options::default() };
-        assert_eq!(Configs::build(&disabled).unwrap().any.alpn_protocols, [b"http/1.1".to_vec()]);
+        assert_eq!(
+            Configs::build(&disabled, None).unwrap().any.alpn_protocols,
+            [b"http/1.1".to_vec()]
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use rustls_pki_types::ServerName;
 
 use super::connector::{Scheme, Target};
 use super::pool::{Pool, Settings};
+use super::spiffe::Identity;
 use super::tls::Configs;
 use super::{Options, h2};
 use crate::cores;
@@ -18,9 +19,6 @@ pub(crate) enum BuildError {
     /// An option has a value that cannot work.
     #[error("option `{option}`: {problem}")]
     Option { option: &'static str, problem: String },
-    /// The options decode, the behaviour does not exist yet.
-    #[error("option `{0}` is not built yet")]
-    NotBuilt(&'static str),
     /// The address of a TCP server cannot be used.
     #[error("{0}")]
     Address(&'static str),
@@ -46,11 +44,16 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// Builds a transport. It does no I/O but for reading the system's authorities, once per process.
+    /// Builds a transport without SPIFFE. It does no I/O but for reading the system's authorities, once per process.
     pub(crate) fn build(options: &Options) -> Result<Arc<Self>, BuildError> {
-        if options.spiffe.is_some() {
-            return Err(BuildError::NotBuilt("spiffe"));
-        }
+        Self::build_with(options, None)
+    }
+
+    /// The same, where `identity` is ours if the options ask for SPIFFE.
+    pub(crate) fn build_with(
+        options: &Options,
+        identity: Option<&Identity>,
+    ) -> Result<Arc<Self>, BuildError> {
         let server_name = match options.server_name.as_str() {
             "" => None,
             name => Some(ServerName::try_from(name.to_owned()).map_err(|_error| {
@@ -67,7 +70,7 @@ impl Transport {
                 // Go takes 0 for its default.
                 ping_timeout: timeouts.ping_timeout.positive().unwrap_or(h2::PING_TIMEOUT),
             },
-            tls: Arc::new(Configs::build(options)?),
+            tls: Arc::new(Configs::build(options, identity)?),
             offers_http2: !options.disable_http2,
         };
         Ok(Arc::new(Self {
@@ -121,7 +124,7 @@ impl std::fmt::Debug for Transport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::options::Spiffe;
+    use crate::tls::options::Spiffe;
 
     #[test]
     fn servers_at_one_address_share_a_pool_until_all_are_gone() {
@@ -138,10 +141,19 @@ mod tests {
         drop((third, other));
     }
 
+    /// http.md, `serversTransports.spiffe`: exclusive with TLS fields, and not without a Workload API.
     #[test]
-    fn spiffe_is_refused_rather_than_ignored() {
+    fn spiffe_needs_an_identity_and_excludes_other_tls() {
         let options = Options { spiffe: Some(Spiffe::default()), ..Options::default() };
-        let error = Transport::build(&options).unwrap_err();
-        assert_eq!(error.to_string(), "option `spiffe` is not built yet");
+        let error = Transport::build(&options).unwrap_err().to_string();
+        assert!(
+            error.contains("SPIFFE is enabled for this transport, but not configured"),
+            "{error}"
+        );
+        let identity = Identity::default();
+        assert!(Transport::build_with(&options, Some(&identity)).is_ok());
+        let both = Options { server_name: "a.test".to_owned(), ..options };
+        let error = Transport::build_with(&both, Some(&identity)).unwrap_err().to_string();
+        assert!(error.contains("cannot be defined at the same time"), "{error}");
     }
 }

@@ -38,6 +38,7 @@ mod shutdown;
 mod smuggling;
 mod sources;
 mod startup;
+mod spiffe;
 mod support;
 mod survival;
 mod tcp;

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::super::Settings;
 use super::super::source::{Objects, Source, Sources, qualify, split};
 use crate::tcp::options::ServersTransport;
 use crate::tcp::{self, Transport};
@@ -267,7 +268,7 @@ pub(super) type MadeTransports = HashMap<String, Made>;
 /// Builds transports, each at most once.
 pub(super) struct Transports<'a> {
     sources: &'a Sources,
-    default: &'a Arc<Transport>,
+    settings: &'a Settings,
     previous: &'a MadeTransports,
     made: RefCell<MadeTransports>,
 }
@@ -275,10 +276,10 @@ pub(super) struct Transports<'a> {
 impl<'a> Transports<'a> {
     pub(super) fn new(
         sources: &'a Sources,
-        default: &'a Arc<Transport>,
+        settings: &'a Settings,
         previous: &'a MadeTransports,
     ) -> Self {
-        Self { sources, default, previous, made: RefCell::default() }
+        Self { sources, settings, previous, made: RefCell::default() }
     }
 
     pub(super) fn finish(self) -> MadeTransports {
@@ -287,7 +288,7 @@ impl<'a> Transports<'a> {
 
     fn get(&self, name: &str) -> Result<Arc<Transport>, String> {
         if name == DEFAULT_TRANSPORT {
-            return Ok(self.default.clone());
+            return Ok(self.settings.default_tcp_transport.clone());
         }
         if let Some((_, known)) = self.made.borrow().get(name) {
             return known.clone();
@@ -298,7 +299,7 @@ impl<'a> Transports<'a> {
         let options = options.ok_or_else(|| format!("servers transport not found {name}"))?;
         let kept = self.previous.get(name).filter(|kept| Arc::ptr_eq(&kept.0, options));
         let made = kept.cloned().unwrap_or_else(|| {
-            let built = Transport::build(options);
+            let built = Transport::build(options, self.settings.identity.as_ref());
             let built = built.map_err(|error| format!("servers transport {name}: {error}"));
             (options.clone(), built)
         });

@@ -64,8 +64,7 @@ pub(crate) struct Tcp {
 impl Tcp {
     pub(super) fn compile(context: Context<'_>, previous: &Self) -> Self {
         let Context { sources, settings, .. } = context;
-        let default = &settings.default_tcp_transport;
-        let transports = Transports::new(sources, default, &previous.transports);
+        let transports = Transports::new(sources, settings, &previous.transports);
         let work = Work {
             context,
             services: Services::new(sources, &transports, &previous.built),

@@ -28,7 +28,7 @@ impl Udp {
         let Context { sources, settings, .. } = context;
         let nothing = HashMap::new();
         // UDP services have no transports.
-        let transports = Transports::new(sources, &settings.default_tcp_transport, &nothing);
+        let transports = Transports::new(sources, settings, &nothing);
         let services = Services::new(sources, &transports, &previous.built);
         let mut all: Vec<(Arc<str>, &Arc<str>, &Arc<Options>)> = Vec::new();
         for (provider, source) in sources {

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::value::{Duration, FileOrContent, is_default};
+use crate::tls::options::Spiffe as SpiffeServers;
 
 /// `global`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -51,7 +52,7 @@ impl Default for Core {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Spiffe {
-    /// Address of the workload API. Required.
+    /// Address of the Workload API, `unix:///PATH` or `tcp://IP:PORT`. Required.
     #[serde(rename = "workloadAPIAddr", skip_serializing_if = "String::is_empty")]
     pub(crate) workload_api_addr: String,
 }
@@ -123,18 +124,6 @@ impl Default for ForwardingTimeouts {
     }
 }
 
-/// Which SPIFFE ids servers may have; neither option set: any.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct SpiffeServers {
-    /// The ids. Default: any of the trust domain.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) ids: Vec<String>,
-    /// The trust domain. Default: any.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) trust_domain: String,
-}
-
 /// `tcpServersTransport`: `default@internal` for TCP.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -178,6 +167,8 @@ pub(crate) struct TcpTransportTls {
     #[serde(rename = "rootCAs", skip_serializing_if = "Vec::is_empty")]
     pub(crate) root_cas: Vec<FileOrContent>,
     /// Verifies servers by SPIFFE ids.
+    ///
+    /// Differs: Traefik 3.7.9 takes ids and trust domain from `serversTransport.spiffe` instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) spiffe: Option<SpiffeServers>,
 }

@@ -34,10 +34,7 @@ const DEPENDENT: &[(&str, &str)] = &[
     ("entryPoints.NAME.observability.traceVerbosity", "tracing"),
 ];
 /// Where `BuildError::NotBuilt("KEY")` stands, and what the key is below.
-const BUILDERS: &[(&str, &str)] = &[
-    ("src/middleware", "http.middlewares.NAME."),
-    ("src/upstream", "http.serversTransports.NAME."),
-];
+const BUILDERS: &[(&str, &str)] = &[("src/middleware", "http.middlewares.NAME.")];
 
 /// An option, and what is said of it.
 struct Row {

@@ -112,7 +112,7 @@ mod tests {
     use crate::tcp::options::ServersTransport;
 
     fn talk(address: &str, send: &str, expect: &str) -> Talk {
-        let transport = Transport::build(&ServersTransport::default()).unwrap();
+        let transport = Transport::build(&ServersTransport::default(), None).unwrap();
         Talk {
             address: address.into(),
             upstream: StreamServer::new(address, None, false, transport.stream.clone()).unwrap(),
@@ -152,7 +152,7 @@ mod tests {
     fn options_are_bounded_and_have_defaults() {
         let checked = |options: Value| {
             let options = serde_json::from_value(options).unwrap();
-            let transport = Transport::build(&ServersTransport::default()).unwrap();
+            let transport = Transport::build(&ServersTransport::default(), None).unwrap();
             let server = options::Server { address: "a:1".to_owned(), tls: false };
             let servers = [(&server, Arc::default()), (&server, Arc::default())];
             checker(&options, "x@p", servers.into_iter(), (&transport, None)).map(|_| ())

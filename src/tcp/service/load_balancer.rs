@@ -172,7 +172,7 @@ mod tests {
     ) -> Result<LoadBalancer, BuildError> {
         let options: options::LoadBalancer = serde_json::from_value(options).unwrap();
         let transport: ServersTransport = serde_json::from_value(transport).unwrap();
-        let transport = Transport::build(&transport).unwrap();
+        let transport = Transport::build(&transport, None).unwrap();
         LoadBalancer::new(&options, "x@p", &transport, previous, &mut |below| below - 1)
     }
 
