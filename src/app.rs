@@ -28,8 +28,8 @@ use crate::control::numbers::Numbers;
 use crate::control::ocsp::Stapler;
 use crate::control::{self, documents::Store};
 use crate::cores::Cores;
-use crate::entrypoint::{self, Bound, Serving};
 use crate::entrypoint::host_resolver::HostResolver;
+use crate::entrypoint::{self, Bound, Serving};
 use crate::http::{Handler, SharedHandler};
 use crate::observe::{self, Observer, Observers};
 use crate::plan;
@@ -175,8 +175,6 @@ fn addresses(bound: &[Bound]) -> Vec<(String, String)> {
     bound.iter().map(pair).collect()
 }
 
-/// Starts what runs on the leader, and tells the other peers about this one.
-fn start_providers(
 /// With `spiffe`: learns who we are.
 fn follow_identity(startup: &Startup, settings: &Settings, tasks: &Group) {
     if let (Some(identity), Some(spiffe)) = (&settings.identity, &startup.spiffe) {
@@ -203,6 +201,8 @@ fn host_resolver(startup: &Startup, tasks: &Group) -> Option<HostResolver> {
     })
 }
 
+/// Starts what runs on the leader, and tells the other peers about this one.
+fn start_providers(
     startup: &Startup,
     store: &Store,
     readiness: Readiness,
@@ -267,8 +267,8 @@ pub(crate) fn settings(
             .as_ref()
             .filter(|api| api.insecure)
             .map(|api| base_path(&api.base_path)),
-        ping: startup
         dashboard: startup.api.as_ref().is_some_and(|api| api.dashboard),
+        ping: startup
             .ping
             .as_ref()
             .filter(|ping| !ping.manual_routing)
@@ -365,6 +365,7 @@ pub(crate) fn names_of_internal_services(startup: &Startup) -> HashMap<String, S
     let mut names = vec!["noop", "ready"];
     names.extend(startup.ping.as_ref().map(|_| "ping"));
     names.extend(startup.api.as_ref().map(|_| "api"));
+    names.extend(startup.api.as_ref().filter(|api| api.dashboard).map(|_| "dashboard"));
     let prometheus = startup.metrics.as_ref().and_then(|metrics| metrics.prometheus.as_ref());
     names.extend(prometheus.map(|_| "prometheus"));
     let handler: SharedHandler = Arc::new(Noop);
@@ -373,7 +374,6 @@ pub(crate) fn names_of_internal_services(startup: &Startup) -> HashMap<String, S
 
 /// The files that the file provider would read.
 pub(crate) fn files_of(options: &crate::provider::file::options::File) -> Vec<std::path::PathBuf> {
-    names.extend(startup.api.as_ref().filter(|api| api.dashboard).map(|_| "dashboard"));
     FileProvider::new(options).and_then(|provider| provider.files()).unwrap_or_default()
 }
 
@@ -452,20 +452,20 @@ fn internal_services(
             .unwrap_or_default(),
             dashboard_name: api.dashboard_name.clone(),
             disable_dashboard_ad: api.disable_dashboard_ad,
+            dashboard: api.dashboard,
         };
         add("api", Arc::new(Api::new(facts, view.clone(), more)));
+        if api.dashboard {
+            add("dashboard", Arc::new(Dashboard));
+        }
     }
     services
 }
 
 fn providers(startup: &Startup) -> Result<Vec<Arc<dyn Provider>>> {
     let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
-            dashboard: api.dashboard,
     if let Some(file) = &startup.providers.file {
         providers.push(Arc::new(FileProvider::new(file)?));
-        if api.dashboard {
-            add("dashboard", Arc::new(Dashboard));
-        }
     }
     Ok(providers)
 }

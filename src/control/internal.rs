@@ -75,13 +75,10 @@ fn dashboard(source: &mut Source, base: &str) {
     let strip = middleware::Options::strip_prefix(prefixes);
     source.middlewares.insert("dashboard_stripprefix".into(), Arc::new(strip));
     let router = router::Options {
-        entry_points: vec!["traefik".to_owned()],
-        rule: format!("PathPrefix(`{base}/`)"),
-        middlewares: vec![
-            "dashboard_redirect@internal".to_owned(),
-            "dashboard_stripprefix@internal".to_owned(),
-        ],
-        service: "dashboard@internal".to_owned(),
+        entry_points: vec!["traefik"].into(),
+        rule: format!("PathPrefix(`{base}/`)").into(),
+        middlewares: vec!["dashboard_redirect@internal", "dashboard_stripprefix@internal"].into(),
+        service: "dashboard@internal".into(),
         priority: HIGHEST - 2,
         ..router::Options::default()
     };
@@ -212,9 +209,9 @@ mod tests {
             serde_json::json!({"stripPrefix": {"prefixes": ["/dashboard/", "/dashboard"]}})
         );
         let router = plain.routers.get("dashboard").unwrap();
-        assert_eq!((router.rule.as_str(), router.priority), ("PathPrefix(`/`)", i64::MAX - 2));
+        assert_eq!((&*router.rule, router.priority), ("PathPrefix(`/`)", i64::MAX - 2));
         let below = made("/a.b", true);
-        assert_eq!(below.routers.get("dashboard").unwrap().rule, "PathPrefix(`/a.b/`)");
+        assert_eq!(&*below.routers.get("dashboard").unwrap().rule, "PathPrefix(`/a.b/`)");
         assert!(made("", false).routers.get("dashboard").is_none());
     }
 

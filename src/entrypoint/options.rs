@@ -134,7 +134,7 @@ pub(crate) struct ForwardedHeaders {
     /// Addresses or networks whose `X-Forwarded-*` headers are believed. Default: none.
     #[serde(rename = "trustedIPs", skip_serializing_if = "Vec::is_empty")]
     pub(crate) trusted_ips: Vec<String>,
-    /// Headers that go on to the server although `Connection` lists them. Default: none.
+    /// Headers that routers and middlewares see although `Connection` lists them. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) connection: Vec<String>,
     /// Leaves `X-Forwarded-For` without the client's own address. Default: false.
@@ -276,6 +276,8 @@ pub(crate) struct Http2 {
     /// Size in bytes of the table that a client's header compression may use, at most. Default: 4096.
     pub(crate) max_decoder_header_table_size: u32,
     /// Size in bytes of the table that our header compression uses, at most. Default: 4096.
+    ///
+    /// Differs: it is what the client allows, 4096 unless it says so; another value is named at start.
     pub(crate) max_encoder_header_table_size: u32,
 }
 

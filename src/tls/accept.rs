@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::server::Acceptor;
-use rustls::{CipherSuite, ProtocolVersion};
+use rustls::{CipherSuite, ProtocolVersion, ServerConfig};
 use rustls_pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::server::TlsStream;
-use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use super::config::Acceptance;
 use super::tables::{Choice, Tables};
@@ -23,9 +23,14 @@ pub(crate) enum AcceptError {
     Refused(String),
     #[error("the TLS options `{0}` cannot be used")]
     Unusable(Arc<str>),
+    #[error("no certificate is for server name `{0}` (sniStrict)")]
+    Unrecognized(String),
     #[error("shaking hands: {0}")]
     Handshake(#[source] io::Error),
 }
+
+/// The alert `unrecognized_name` (RFC 6066 §3), fatal, in a record of its own: nothing has been agreed on yet.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// A connection after its handshake.
 pub(crate) struct Accepted<IO> {
@@ -69,7 +74,7 @@ where
             return Err(AcceptError::Refused(server_name.as_deref().unwrap_or("").to_owned()));
         }
     };
-    let stream = start.into_stream(config).await.map_err(AcceptError::Handshake)?;
+    let stream = shake(start, config).await?;
     let connection = stream.get_ref().1;
     let http2 = connection.alpn_protocol() == Some(b"h2");
     let session = Session {
@@ -93,7 +98,26 @@ where
     let Some(config) = &acceptance.config else {
         return Err(AcceptError::Unusable(acceptance.options.clone()));
     };
-    TlsAcceptor::from(config.clone()).accept(io).await.map_err(AcceptError::Handshake)
+    let start =
+        LazyConfigAcceptor::new(Acceptor::default(), io).await.map_err(AcceptError::Hello)?;
+    shake(start, config.clone()).await
+}
+
+/// With `sniStrict` there is no certificate for some names: rustls would say `access_denied`, Traefik says why.
+async fn shake<IO>(
+    mut start: StartHandshake<IO>,
+    config: Arc<ServerConfig>,
+) -> Result<TlsStream<IO>, AcceptError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    if config.cert_resolver.resolve(start.client_hello()).is_none() {
+        let name = start.client_hello().server_name().unwrap_or_default().to_owned();
+        start.io.write_all(&UNRECOGNIZED_NAME).await.map_err(AcceptError::Handshake)?;
+        start.io.shutdown().await.map_err(AcceptError::Handshake)?;
+        return Err(AcceptError::Unrecognized(name));
+    }
+    start.into_stream(config).await.map_err(AcceptError::Handshake)
 }
 
 fn version_name(version: Option<ProtocolVersion>) -> &'static str {

@@ -12,6 +12,7 @@ use tokio::process::Command;
 use crate::support::running::{PATIENCE, Running, echo, eventually, everything_to, get};
 
 const STARTUP: &str = "
+log: {level: WARN}
 entryPoints:
   web: {address: '127.0.0.1:1'}
   other: {address: '127.0.0.1:0'}

@@ -54,14 +54,14 @@ const WITHOUT_EFFECT: &[Entry] = &[
 const OF_ENTRY_POINTS: &[Entry<entrypoint::Options>] =
     &[("allowACMEByPass", |options| options.allow_acme_by_pass)];
 
-/// All of them, with `NAME` for names.
+/// All that may be built one day, with `NAME` for names.
 #[cfg(test)]
 pub(crate) fn all() -> Vec<String> {
     let of_entry_points = OF_ENTRY_POINTS.iter().map(|(key, _)| format!("entryPoints.NAME.{key}"));
     NOT_BUILT.iter().map(|(key, _)| (*key).to_owned()).chain(of_entry_points).collect()
 }
 
-/// The keys that are set and not built yet.
+/// The keys that are set and not built.
 pub(crate) fn not_built(startup: &Startup) -> Vec<String> {
     let set = NOT_BUILT.iter().chain(WITHOUT_EFFECT).filter(|(_, is_set)| is_set(startup));
     let mut keys: Vec<String> = set.map(|(key, _)| (*key).to_owned()).collect();

@@ -176,8 +176,6 @@ pub(crate) struct TcpTransportTls {
 /// `api`: presence makes the service `api@internal`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-    ///
-    /// Differs: they tell of Go's runtime, which is not here; the option is named at start.
 pub(crate) struct Api {
     /// Put before the paths of API and dashboard. Default: /.
     pub(crate) base_path: String,
@@ -187,6 +185,8 @@ pub(crate) struct Api {
     /// The dashboard, beside the API. Default: true.
     pub(crate) dashboard: bool,
     /// Debugging endpoints. Default: false.
+    ///
+    /// Differs: they tell of Go's runtime, which is not here; the option is named at start.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) debug: bool,
     /// No advertisement in the dashboard, which has none anyway; told by `/api/version`. Default: false.
@@ -247,8 +247,6 @@ impl Default for Ping {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Experimental {
     /// Plugins from the registry, by name.
-    ///
-    /// Differs: there is one proxy, which is always used; the option is named at start.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) plugins: BTreeMap<String, Plugin>,
     /// Plugins from `./plugins-local/src`, by name.
@@ -258,6 +256,8 @@ pub(crate) struct Experimental {
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) abort_on_plugin_failure: bool,
     /// Another HTTP/1 proxy of Traefik's.
+    ///
+    /// Differs: there is one proxy, which is always used; the option is named at start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fast_proxy: Option<FastProxy>,
     /// Allows `otlp` in `log` and `accessLog`. Default: false.
@@ -305,8 +305,6 @@ pub(crate) struct PluginSettings {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) mounts: Vec<String>,
     /// Allows unsafe code. Default: false.
-    ///
-    /// Differs: there is one proxy, which is always used.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) use_unsafe: bool,
 }
@@ -316,6 +314,8 @@ pub(crate) struct PluginSettings {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct FastProxy {
     /// Marks requests. Default: false.
+    ///
+    /// Differs: there is one proxy, which is always used.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) debug: bool,
 }
