@@ -86,8 +86,9 @@ pub fn client_hello(bytes: &[u8]) {
     if peeked == Peeked::Incomplete {
         assert!(bytes.len() < HELLO_BYTES_MAX, "waits for ever");
     } else {
-        let longer = [bytes, b"\x16\x03\x01\x00\x01\x01"].concat();
-        assert_eq!(hello::peek(&longer), peeked, "a verdict is final");
+        for next in [&b"\x16\x03\x01\x00\x01\x01"[..], b"\x14\x03\x03\x00\x01\x01", b"x"] {
+            assert_eq!(hello::peek(&[bytes, next].concat()), peeked, "a verdict is final");
+        }
     }
     let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
     let early = hello::peek(half);

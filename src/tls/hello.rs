@@ -67,6 +67,10 @@ fn message(first: &[u8]) -> Result<Option<Vec<u8>>, NoHello> {
             }
             wanted = Some(length);
         }
+        // What follows is not the message's business: early data comes in records of other kinds.
+        if wanted.is_some_and(|length| had >= length + 4) {
+            break;
+        }
     }
     match wanted {
         Some(length) if had >= length + 4 => Ok(Some(bytes(first).skip(4).take(length).collect())),
@@ -234,6 +238,18 @@ mod tests {
             for end in (0..spread.len()).step_by(37) {
                 assert_eq!(peek(&spread[..end]), Peeked::Incomplete, "{size} {end}");
             }
+        }
+    }
+
+    /// Found by fuzzing: a client that sent TLS 1.3 early data at once was refused, for the records behind its hello.
+    #[test]
+    fn what_follows_a_hello_is_not_looked_at() {
+        let whole = sent("a.test", &["h2"]);
+        let expected = peek(&whole);
+        for next in [&[0x14, 3, 3, 0, 1, 1, 0x17, 3, 3, 0, 2, 0, 0][..], &[0x16, 3, 3, 0, 0], b"x"]
+        {
+            assert_eq!(peek(&[&whole[..], next].concat()), expected, "{next:?}");
+            assert_eq!(peek(&[&cut(&whole, 50)[..], next].concat()), expected, "{next:?}");
         }
     }
 
