@@ -54,7 +54,12 @@ pub(crate) fn run(loaded: Loaded) -> Result<()> {
     let startup = &loaded.startup;
     let log = observe::log::init(&startup.log.clone().unwrap_or_default())?;
     // Before any thread runs: only then can the offset of local time be found.
-    let observers = Observers::new(startup.access_log.as_ref(), startup.metrics.as_ref())?;
+    let observers = Observers::new(
+        startup.access_log.as_ref(),
+        startup.metrics.as_ref(),
+        startup.tracing.as_ref(),
+        upstream::outlet,
+    )?;
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
@@ -98,6 +103,7 @@ async fn serve(
         store: store.clone(),
         dropped_lines: observers.dropped_lines(),
     }));
+    observers.start(&tasks);
     tasks.spawn(observers.clone().run(log, tasks.stop_token()));
     tasks.spawn(tell_plans(observers.clone(), view.clone(), tasks.stop_token()));
     let settings = Arc::new(settings(&startup, services)?);
@@ -105,6 +111,7 @@ async fn serve(
     let shared = entrypoint::Shared::new(
         plan.clone(),
         (!observers.is_empty()).then(|| observers.clone() as Arc<dyn Observer>),
+        observers.tracer(),
     )
     .with_host_resolver(host_resolver(&startup, &tasks));
     let bound = bind(&startup, &shared)?;
@@ -304,6 +311,7 @@ pub(crate) fn settings(
             Arc::new(internal::source(&wanted, services, &startup.entry_points))
         },
         internal_services,
+        traced: startup.tracing.is_some(),
         default_transport: Transport::build_with(&default_transport, identity.as_ref())
             .context("serversTransport of the startup configuration")?,
         default_tcp_transport: tcp::Transport::build(
@@ -435,12 +443,8 @@ fn internal_services(
                 .collect(),
             anonymous: support::anonymous(&serde_json::to_value(startup).unwrap_or_default()),
             features: json!({
-                "tracing": "",
-                "metrics": if startup.metrics.as_ref().is_some_and(|all| all.prometheus.is_some()) {
-                    "Prometheus"
-                } else {
-                    ""
-                },
+                "tracing": if startup.tracing.is_some() { "OTLP" } else { "" },
+                "metrics": startup.metrics.as_ref().map(observe::options::Metrics::backend).unwrap_or_default(),
                 "accessLog": startup.access_log.is_some(),
             }),
             providers: startup.providers.file.iter().map(|_| "File").collect(),

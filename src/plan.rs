@@ -7,6 +7,7 @@ use arc_swap::{ArcSwap, Guard};
 use async_trait::async_trait;
 
 use crate::http::{Handler, ProxyError, Request, Response, SharedHandler};
+use crate::observe::trace::Traces;
 use crate::router::{self, Table, Target};
 use crate::{tcp, tls, udp};
 
@@ -157,6 +158,7 @@ impl Handler for Below {
 pub(crate) struct Observed {
     pub(crate) access_logs: bool,
     pub(crate) metrics: bool,
+    pub(crate) traces: Traces,
 }
 
 /// The plan in force. Clones share it.

@@ -36,7 +36,21 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("tcp", &["config", "http", "tls", "upstream", "task", "timer", "service"]),
     ("udp", &["config", "task", "timer", "upstream", "service"]),
-    ("plan", &["config", "http", "router", "tls", "service", "middleware", "tcp", "udp", "cores"]),
+    (
+        "plan",
+        &[
+            "config",
+            "http",
+            "router",
+            "tls",
+            "service",
+            "middleware",
+            "tcp",
+            "udp",
+            "cores",
+            "observe",
+        ],
+    ),
     (
         "compile",
         &[
@@ -111,7 +125,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hickory_resolver", &["src/entrypoint/host_resolver.rs"]),
     ("x509_ocsp", &["src/tls/ocsp.rs", "src/tls/ocsp"]),
     ("clap", &["src/cli"]),
-    ("flate2", &["src/middleware/compress", "src/api/support.rs"]),
+    ("opentelemetry_proto", &["src/observe"]),
+    ("prost", &["src/observe", "cluster"]),
+    ("flate2", &["src/middleware/compress", "src/api/support.rs", "src/observe"]),
     ("brotli", &["src/middleware/compress"]),
     ("zstd", &["src/middleware/compress"]),
 ];

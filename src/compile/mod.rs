@@ -20,6 +20,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod traced;
 pub(crate) mod verdict;
 
 use std::collections::{BTreeMap, HashMap};
@@ -57,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) default_tcp_transport: Arc<tcp::Transport>,
     /// Who we are to servers that are verified by SPIFFE; `None` where nobody tells.
     pub(crate) identity: Option<Identity>,
+    /// Requests may be traced: routers and middlewares get spans.
+    pub(crate) traced: bool,
 }
 
 /// What an entry point adds to its routers (http.md §2).

@@ -13,7 +13,7 @@ use super::report::Users;
 use super::routers::{Kept, Outcome};
 use super::source::{Source, Sources, qualify, split};
 use crate::http::{Handler, ProxyError, Request, Response, SharedHandler};
-use crate::middleware::{self, BuildContext, Chain, Lookup as MiddlewareLookup, Shared};
+use crate::middleware::{self, BuildContext, Chain, Link, Lookup as MiddlewareLookup, Shared};
 use crate::service::health::Checker;
 use crate::service::{self, Lookup as ServiceLookup, Service};
 use crate::upstream::Transport;
@@ -388,7 +388,7 @@ impl<'a> Objects<'a> {
                 None if chain.is_empty() => Ok(service.clone()),
                 None => {
                     let handler: SharedHandler = service.clone();
-                    let chain = Chain::new(chain, handler);
+                    let chain = Chain::new(chain.iter().map(Link::shared).collect(), handler);
                     Ok(Arc::new(Wrapped { chain, service: service.clone() }))
                 }
             };
@@ -417,11 +417,11 @@ impl<'a> Objects<'a> {
     }
 
     /// The middlewares that a qualified name stands for, chains expanded, for `user` (a router or a service).
-    pub(crate) fn chain(&self, name: &str, user: &Arc<str>) -> Result<Vec<Shared>, String> {
+    pub(crate) fn chain(&self, name: &str, user: &Arc<str>) -> Result<Vec<Link>, String> {
         let mut parts = Parts::default();
         let expanded = self.expand(name, &mut parts, 0);
         // All are tried, so that what has been tried does not depend on what was wrong before.
-        let all: Vec<_> = parts.names.iter().map(|name| self.one(name, user)).collect();
+        let all: Vec<_> = parts.names.iter().map(|name| self.link(name, user)).collect();
         expanded?;
         all.into_iter().collect()
     }
@@ -460,6 +460,16 @@ impl<'a> Objects<'a> {
         let record = Record { needs: needs.into(), result };
         self.made.borrow_mut().push(Key::middleware(name));
         self.built.borrow_mut().middlewares.insert(name.into(), record);
+    }
+
+    /// One middleware that is no chain, with its span.
+    fn link(&self, name: &str, user: &Arc<str>) -> Result<Link, String> {
+        let middleware = self.one(name, user)?;
+        let span = match self.middleware_options(name) {
+            Ok(options) if self.settings.traced => options.span_name(),
+            Ok(_) | Err(_) => None,
+        };
+        Ok(Link { middleware, span: span.map(|kind| Box::new((name.into(), kind))) })
     }
 
     /// One middleware that is no chain.

@@ -15,10 +15,12 @@ use super::objects::Objects;
 use super::report::{Applied, RouterReport, Status};
 use super::source::{INTERNAL, Sources, qualify, split};
 use super::tls::{DEFAULT, Tls};
+use super::traced::Traced;
 use super::{Memory, Settings};
 use crate::config::text::{Text, Texts, shared};
 use crate::http::SharedHandler;
-use crate::middleware::{Chain, Shared};
+use crate::middleware::{Chain, Link, Shared};
+use crate::observe::trace::Traces;
 use crate::plan::{Below, Observed, Route};
 use crate::router::options::{Observability, Options};
 use crate::router::{Entry, Rule, Syntax};
@@ -102,7 +104,7 @@ impl Kept {
 }
 
 struct Parts {
-    middlewares: Box<[Shared]>,
+    middlewares: Box<[Link]>,
     /// The service, or the routers below.
     service: SharedHandler,
     below: Option<Arc<Below>>,
@@ -126,7 +128,7 @@ impl Parts {
                 .middlewares
                 .iter()
                 .zip(&other.middlewares)
-                .all(|(mine, other)| pointer(mine) == pointer(other))
+                .all(|(mine, other)| pointer(&mine.middleware) == pointer(&other.middleware))
     }
 }
 
@@ -650,7 +652,7 @@ fn finish(
         (Some(parts), Some(rule)) => {
             let mut providers = (0..).zip(&context.settings.precedence);
             let place = providers.find(|(_, name)| **name == *draft.provider);
-            let route = route(parts, &draft.name, &report);
+            let route = route(context.settings.traced, parts, &draft.name, &report);
             Some(Arc::new(Entry {
                 rule: rule.clone(),
                 priority: report.priority,
@@ -673,25 +675,49 @@ fn finish(
     })
 }
 
-fn route(parts: &Parts, name: &str, report: &RouterReport) -> Route {
+fn route(traced: bool, parts: &Parts, name: &str, report: &RouterReport) -> Route {
     let provider = split(name).1;
     let observed = report.applied.as_ref().map(|applied| &applied.observability);
+    let verbosity = observed.map_or("", |one| one.trace_verbosity.as_str());
     let observed =
         |choose: fn(&Observability) -> Option<bool>| observed.and_then(choose).unwrap_or(true);
-    Route {
-        service: match &parts.below {
-            Some(_) => format!("{name}-muxer").into(),
-            None => shared(&qualify(&report.options.service, provider)),
-        },
-        leads_on: parts.below.is_some(),
-        handler: if parts.middlewares.is_empty() {
-            parts.service.clone()
+    let traces = Traces::of(observed(|one| one.tracing), verbosity);
+    let service: Arc<str> = match &parts.below {
+        Some(_) => format!("{name}-muxer").into(),
+        None => shared(&qualify(&report.options.service, provider)),
+    };
+    // Those below others are asked within the trace of the router above, whose verbosity counts.
+    let layered = report.applied.is_none();
+    let detailed = traced && (traces == Traces::Detailed || layered);
+    let handler: SharedHandler = if parts.middlewares.is_empty() {
+        parts.service.clone()
+    } else {
+        let links = parts.middlewares.iter();
+        let middlewares = if detailed {
+            links.map(Link::shared).collect()
         } else {
-            Arc::new(Chain::new(parts.middlewares.to_vec(), parts.service.clone()))
+            links.map(|link| link.middleware.clone()).collect()
+        };
+        Arc::new(Chain::new(middlewares, parts.service.clone()))
+    };
+    Route {
+        leads_on: parts.below.is_some(),
+        handler: if detailed {
+            let rule = (*report.options.rule).into();
+            Arc::new(Traced {
+                router: name.into(),
+                rule,
+                service: service.clone(),
+                inner: handler,
+            })
+        } else {
+            handler
         },
+        service,
         observed: Observed {
             access_logs: observed(|one| one.access_logs),
             metrics: observed(|one| one.metrics),
+            traces,
         },
         internal: provider == INTERNAL,
     }
@@ -709,7 +735,7 @@ fn parts(
     // All are tried, so that what has been tried does not depend on what was wrong before.
     let chains: Vec<_> =
         names.map(|name| context.objects.chain(&qualify(name, &provider), &draft.name)).collect();
-    let chains: Result<Vec<Vec<Shared>>, String> = chains.into_iter().collect();
+    let chains: Result<Vec<Vec<Link>>, String> = chains.into_iter().collect();
     let last = match &*options.service {
         _ if !below.is_empty() => {
             let old = previous.get(&draft.name).and_then(|old| old.parts.as_ref()?.below.clone());

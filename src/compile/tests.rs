@@ -28,6 +28,7 @@ pub(super) fn settings() -> Settings {
             None,
         )
         .unwrap(),
+        traced: false,
     }
 }
 

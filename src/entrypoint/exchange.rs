@@ -11,6 +11,7 @@ use ::http::HeaderValue;
 use ::http::header::{ALT_SVC, HOST};
 use ::http::request::Parts;
 use futures_util::FutureExt;
+use http_body::Body as _;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, error};
@@ -21,7 +22,8 @@ use super::observation::Observation;
 use crate::http::{
     Body, Connection, Exchange, Informational, ProxyError, Request, Response, TlsSession, h1,
 };
-use crate::plan::{EntryPoint, Routed};
+use crate::observe::trace::{Incoming, Recorded};
+use crate::plan::{EntryPoint, Route, Routed};
 use crate::router::{Target, canonical_host};
 use crate::tls;
 
@@ -35,11 +37,14 @@ pub(super) struct Ends {
 /// A request with its route, or why there is none.
 type Found = Result<(Arc<Routed>, Request), ProxyError>;
 
+/// The same, with its spans where it is recorded.
+type Traced = (Found, Option<Box<Recorded>>);
+
 /// When the route of a request is known.
 enum Routing {
-    Now(Found),
+    Now(Traced),
     /// Its host is being looked up: only with `hostResolver`, and not for hosts that are known.
-    Later(Pin<Box<dyn Future<Output = Found> + Send>>),
+    Later(Pin<Box<dyn Future<Output = Traced> + Send>>),
 }
 
 /// Answers the requests of one connection.
@@ -105,14 +110,18 @@ impl Requests {
             Some(answer) => {
                 Routing::Later(Box::pin(self.clone().find_with(answer, parts, body, exchange)))
             }
-            None => Routing::Now(prepared.and_then(|()| self.find(parts, body, exchange))),
+            None => Routing::Now(match prepared {
+                Ok(()) => self.find(parts, body, exchange),
+                Err(error) => (Err(error), None),
+            }),
         };
         let alt_svc = self.alt_svc.clone();
         async move {
-            let routed = match routing {
+            let (routed, recorded) = match routing {
                 Routing::Now(routed) => routed,
                 Routing::Later(routed) => routed.await,
             };
+            observation.record(recorded);
             if let Ok((route, _)) = &routed {
                 observation.routed(route);
             }
@@ -154,7 +163,7 @@ impl Requests {
         parts: Box<Parts>,
         body: Body,
         exchange: Arc<Exchange>,
-    ) -> Found {
+    ) -> Traced {
         // Without an answer, because we end, the host is matched as it is.
         if let Ok(flat) = answer.await {
             exchange.set_flat_host(flat);
@@ -162,9 +171,35 @@ impl Requests {
         self.find(parts, body, exchange)
     }
 
-    fn find(&self, parts: Box<Parts>, body: Body, exchange: Arc<Exchange>) -> Found {
-        let route = self.route(&parts, &exchange)?;
-        Ok((route, Request::new(parts, body, exchange)))
+    fn find(&self, mut parts: Box<Parts>, body: Body, exchange: Arc<Exchange>) -> Traced {
+        let route = self.route(&parts, &exchange);
+        let recorded = match &self.entry.tracer {
+            Some(_) => {
+                let value = route.as_deref().ok().map(|router| &router.value);
+                self.trace(value, (&mut parts, &body), &exchange)
+            }
+            None => None,
+        };
+        (route.map(|route| (route, Request::new(parts, body, exchange))), recorded)
+    }
+
+    /// Begins the trace of a request, where its router, or else the entry point, wants it.
+    fn trace(
+        &self,
+        route: Option<&Route>,
+        (parts, body): (&mut Parts, &Body),
+        exchange: &Exchange,
+    ) -> Option<Box<Recorded>> {
+        let incoming = Incoming {
+            entry_point: &self.entry.name,
+            client: self.connection.remote,
+            traces: route.map_or(self.entry.observed, |route| route.observed).traces,
+            internal: route.is_some_and(|route| route.internal),
+            body: body.size_hint().exact(),
+        };
+        let (ids, recorded) = self.entry.tracer.as_ref()?.begin(parts, &incoming)?;
+        exchange.trace.get_or_init(|| ids);
+        recorded
     }
 
     /// The route in the plan that is in force now; the request keeps it to its end.

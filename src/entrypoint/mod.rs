@@ -48,6 +48,7 @@ use self::tcp::Core;
 use crate::cores::{self, Cores};
 use crate::http::{h1, h2, h3};
 use crate::observe::Observer;
+use crate::observe::trace::{Tracer, Traces};
 use crate::plan::{self, Observed, Streams};
 use crate::task::Group;
 use crate::tls;
@@ -82,6 +83,7 @@ pub(crate) struct Shared {
     plan: plan::Handle,
     observer: Option<Arc<dyn Observer>>,
     host_resolver: Option<HostResolver>,
+    tracer: Option<Arc<Tracer>>,
     /// One per core: how many connections of clients it may hold.
     limits: Arc<[Arc<Semaphore>]>,
     /// What each of these began with.
@@ -90,11 +92,15 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Raises the limit on open files and shares it among the cores. Without an observer nothing is observed.
-    pub(crate) fn new(plan: plan::Handle, observer: Option<Arc<dyn Observer>>) -> Self {
+    pub(crate) fn new(
+        plan: plan::Handle,
+        observer: Option<Arc<dyn Observer>>,
+        tracer: Option<Arc<Tracer>>,
+    ) -> Self {
         let cores = cores::count();
         let connections = descriptors::connections_max(cores).min(Semaphore::MAX_PERMITS);
         let limits = (0..cores).map(|_| Arc::new(Semaphore::new(connections))).collect();
-        Self { plan, observer, host_resolver: None, limits, connections_max: connections }
+        Self { plan, observer, tracer, host_resolver: None, limits, connections_max: connections }
     }
 
     /// Hosts that are aliases are matched by the names behind them, too.
@@ -109,6 +115,7 @@ struct Entry {
     plan: plan::Handle,
     observer: Option<Arc<dyn Observer>>,
     host_resolver: Option<HostResolver>,
+    tracer: Option<Arc<Tracer>>,
     /// For requests that no router takes.
     observed: Observed,
     pipeline: Pipeline,
@@ -141,9 +148,11 @@ impl Entry {
             plan: shared.plan.clone(),
             observer: shared.observer.clone(),
             host_resolver: shared.host_resolver.clone(),
+            tracer: shared.tracer.clone(),
             observed: Observed {
                 access_logs: observability.is_none_or(|one| one.access_logs),
                 metrics: observability.is_none_or(|one| one.metrics),
+                traces: observability.map_or(Traces::Minimal, options::Observability::traces),
             },
             pipeline: Pipeline::new(options),
             proxy_protocol: policy.map_err(network("proxyProtocol.trustedIPs"))?,

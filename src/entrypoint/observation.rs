@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::http::{Body, BodyError, Exchange, Response};
+use crate::observe::trace::Recorded;
 use crate::observe::{Observer, Protocol, Summary, Tls, grpc_status};
 use crate::plan::{Observed, Routed};
 
@@ -19,7 +20,11 @@ const CLIENT_CLOSED: u16 = 499;
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// A request that is observed. Its end is its drop: whatever ends the request, it is told once.
-pub(super) struct Observation(Option<Box<Inner>>);
+pub(super) struct Observation {
+    inner: Option<Box<Inner>>,
+    /// Present where spans of it are recorded.
+    recorded: Option<Box<Recorded>>,
+}
 
 struct Inner {
     observer: Arc<dyn Observer>,
@@ -48,7 +53,7 @@ impl Observation {
         exchange: &Arc<Exchange>,
         parts: &Parts,
     ) -> Self {
-        Self(observer.map(|observer| {
+        let inner = observer.map(|observer| {
             Box::new(Inner {
                 observer: observer.clone(),
                 exchange: exchange.clone(),
@@ -66,12 +71,18 @@ impl Observation {
                 observed,
                 internal: false,
             })
-        }))
+        });
+        Self { inner, recorded: None }
+    }
+
+    /// The spans of the request, where it is recorded.
+    pub(super) fn record(&mut self, recorded: Option<Box<Recorded>>) {
+        self.recorded = recorded;
     }
 
     /// Counts the request's body, at once where its size is known.
     pub(super) fn count_request(&self, body: Body) -> Body {
-        let Some(inner) = &self.0 else { return body };
+        let Some(inner) = &self.inner else { return body };
         match body.size_hint().exact() {
             Some(0) => body,
             Some(bytes) => {
@@ -84,7 +95,7 @@ impl Observation {
 
     /// The host, once it stands in its header, and the addresses before the client's, once they are believed.
     pub(super) fn host(&mut self, headers: &HeaderMap) {
-        if let Some(inner) = &mut self.0
+        if let Some(inner) = &mut self.inner
             && inner.observer.wants_target()
         {
             inner.host = headers.get(HOST).cloned();
@@ -94,7 +105,7 @@ impl Observation {
 
     /// The router that takes the request.
     pub(super) fn routed(&mut self, router: &Routed) {
-        let Some(inner) = &mut self.0 else { return };
+        let Some(inner) = &mut self.inner else { return };
         let route = &router.value;
         inner.exchange.record().enter(&router.name, &route.service, route.leads_on);
         inner.observed = route.observed;
@@ -103,19 +114,28 @@ impl Observation {
 
     /// The response as the client gets it: the observation ends with its body.
     pub(super) fn answered(mut self, response: Response) -> Response {
-        let Some(inner) = &mut self.0 else { return response };
-        inner.status = response.status().as_u16();
-        if inner.protocol.has_grpc_status() {
-            inner.grpc_status = grpc_status(response.headers());
+        if let Some(recorded) = &mut self.recorded {
+            recorded.answered(response.status(), response.headers());
         }
-        if inner.observer.wants_headers() {
-            inner.response_headers = Some(response.headers().clone());
+        let is_head = self.inner.as_ref().is_some_and(|inner| inner.method == Method::HEAD);
+        if let Some(inner) = &mut self.inner {
+            inner.status = response.status().as_u16();
+            if inner.protocol.has_grpc_status() {
+                inner.grpc_status = grpc_status(response.headers());
+            }
+            if inner.observer.wants_headers() {
+                inner.response_headers = Some(response.headers().clone());
+            }
+        } else if self.recorded.is_none() {
+            return response;
         }
         match response.body() {
             Body::Empty => response,
-            _ if inner.method == Method::HEAD => response,
+            _ if is_head => response,
             Body::Full(bytes) => {
-                inner.response_bytes = bytes.len() as u64;
+                if let Some(inner) = &mut self.inner {
+                    inner.response_bytes = bytes.len() as u64;
+                }
                 response
             }
             Body::Client(_) | Body::Stream(_) => {
@@ -163,6 +183,7 @@ impl Drop for Inner {
                 cipher: tls.cipher,
                 client_certificate: tls.peer_certificates.first().map(AsRef::as_ref),
             }),
+            trace: self.exchange.trace.get().copied(),
             access_logs: self.observed.access_logs,
             metrics: self.observed.metrics,
             internal: self.internal,
@@ -217,14 +238,16 @@ impl HttpBody for CountedResponse {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(inner) = &mut self.observation.0 {
+                if let Some(inner) = &mut self.observation.inner {
                     inner.response_bytes += data_bytes(frame);
                     if let Some(trailers) = frame.trailers_ref() {
                         inner.grpc_status = grpc_status(trailers).or(inner.grpc_status);
                     }
                 }
             }
-            Poll::Ready(None | Some(Err(_))) => self.observation.0 = None,
+            Poll::Ready(None | Some(Err(_))) => {
+                self.observation = Observation { inner: None, recorded: None };
+            }
             Poll::Pending => {}
         }
         polled

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::value::Duration;
+use crate::observe::trace::Traces;
 use crate::router::options::Tls;
 
 /// An entry of `entryPoints`.
@@ -335,6 +336,17 @@ impl Default for Observability {
             metrics: true,
             tracing: true,
             trace_verbosity: TraceVerbosity::default(),
+        }
+    }
+}
+
+impl Observability {
+    /// How much traces tell.
+    pub(crate) fn traces(&self) -> Traces {
+        match (self.tracing, self.trace_verbosity) {
+            (false, _) => Traces::None,
+            (true, TraceVerbosity::Minimal) => Traces::Minimal,
+            (true, TraceVerbosity::Detailed) => Traces::Detailed,
         }
     }
 }

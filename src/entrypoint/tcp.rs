@@ -339,7 +339,7 @@ mod tests {
     async fn a_connection_is_small_while_it_idles() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let shared = super::super::Shared::new(crate::plan::Handle::default(), None);
+        let shared = super::super::Shared::new(crate::plan::Handle::default(), None, None);
         let entry = Entry::new("web", &super::super::Options::default(), &shared);
         let core = Arc::new(Core {
             entry: Arc::new(entry.unwrap()),

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::http::{Body, Handler, ProxyError, Request, Response, SharedHandler};
 use crate::observe::Summary;
+use crate::observe::trace::Traces;
 use crate::plan::{EntryPoint, Plan, Route};
 use crate::router::{Entry as Routed, Rule, Syntax, Table};
 
@@ -70,7 +71,7 @@ struct Fixture {
 fn serving(options: &str) -> Fixture {
     let (gate, reached, seen) = <(Arc<Notify>, Arc<Notify>, Arc<Seen>)>::default();
     let handler: SharedHandler = Arc::new(Echo { gate: gate.clone(), reached: reached.clone() });
-    let observed = Observed { access_logs: true, metrics: true };
+    let observed = Observed { access_logs: true, metrics: true, traces: Traces::Minimal };
     let route =
         Route { service: "echo@test".into(), leads_on: false, handler, observed, internal: false };
     let rule = Rule::parse("PathPrefix(`/`) && !Path(`/nowhere`)", Syntax::V3).unwrap();
@@ -85,7 +86,7 @@ fn serving(options: &str) -> Fixture {
     let plan = plan::Handle::default();
     let entry_points = [(Arc::from("web"), Arc::new(entry_point))].into();
     plan.store(Arc::new(Plan { generation: 1, entry_points }));
-    let shared = Shared::new(plan, Some(seen.clone()));
+    let shared = Shared::new(plan, Some(seen.clone()), None);
     let mut options: Options = serde_json::from_str(options).unwrap();
     options.address = "127.0.0.1:0".to_owned();
     let bound = bind("web", &options, &shared).unwrap();
@@ -204,7 +205,7 @@ async fn a_client_that_leaves_early_is_told_as_499() {
 async fn a_taken_port_is_an_error_that_names_it() {
     let fixture = serving("{}");
     let options = Options { address: fixture.address.to_string(), ..Options::default() };
-    let shared = Shared::new(plan::Handle::default(), None);
+    let shared = Shared::new(plan::Handle::default(), None, None);
     let error = bind("again", &options, &shared).err().unwrap().to_string();
     assert!(error.starts_with("entry point `again`: cannot listen on `127.0.0.1:"), "{error}");
     fixture.cores.end();

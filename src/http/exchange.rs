@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::time::Instant;
 
 use super::{Connection, Informational};
+use crate::observe::trace::Ids;
 
 /// A request and its response, from the first byte of the head to the end of the response's body.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Exchange {
     pub(crate) informational: Option<Informational>,
     /// The name that the host is an alias of, or the host itself; only with `hostResolver.cnameFlattening`.
     flat_host: OnceLock<Arc<str>>,
+    /// Its trace, where it belongs to one.
+    pub(crate) trace: OnceLock<Ids>,
 }
 
 /// What is learned on the way. Names are Traefik's access-log fields.
@@ -77,6 +80,7 @@ impl Exchange {
             request_bytes: AtomicU64::new(0),
             informational: None,
             flat_host: OnceLock::new(),
+            trace: OnceLock::new(),
         }
     }
 

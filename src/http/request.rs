@@ -7,6 +7,7 @@ use ::http::request::Parts;
 use ::http::{Extensions, HeaderMap, Method, Uri};
 
 use super::{Body, Exchange};
+use crate::observe::trace::{Context, Span};
 
 /// A request on its way to a server. Middlewares change it in place. Its head is boxed where it is made: a request
 /// passes through a dozen futures.
@@ -69,6 +70,16 @@ impl Request {
         &self.exchange
     }
 
+    /// The span that the request is in; `None` unless it is recorded.
+    pub(crate) fn span(&self) -> Option<&Context> {
+        self.parts.extensions.get()
+    }
+
+    /// What follows is inside of `span`.
+    pub(crate) fn enter(&mut self, span: &Span) {
+        self.parts.extensions.insert(span.context().clone());
+    }
+
     /// The `Host` header as it came; `None` when the client sent none.
     pub(crate) fn host(&self) -> Option<&str> {
         self.parts.headers.get(::http::header::HOST).and_then(|host| host.to_str().ok())
@@ -81,6 +92,9 @@ impl Request {
         parts.uri = self.parts.uri.clone();
         parts.version = self.parts.version;
         parts.headers = self.parts.headers.clone();
+        if let Some(span) = self.span() {
+            parts.extensions.insert(span.clone());
+        }
         Self { parts: Box::new(parts), body, exchange: self.exchange.clone() }
     }
 }

@@ -29,7 +29,8 @@ use self::told::Told;
 use super::{Build, BuildContext, BuildError, Middleware, Next, Shared, is_default, rewrite};
 use crate::config::value::ClientTls;
 use crate::http::{Body, BodyError, ProxyError, Request, Response};
-use crate::upstream::{self, FetchError, Server, Transport};
+use crate::observe::trace::Span;
+use crate::upstream::{FetchError, Server, Transport};
 
 /// As in Traefik, not an option.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -158,22 +159,11 @@ impl ForwardAuth {
 
     fn transport(&self) -> Result<Arc<Transport>, BuildError> {
         let tls = self.tls.clone().unwrap_or_default();
-        let mut options = upstream::Options {
-            insecure_skip_verify: tls.insecure_skip_verify,
-            max_idle_conns_per_host: IDLE_CONNECTIONS_MAX,
-            ..Default::default()
-        };
-        if !tls.ca.is_empty() {
-            options.root_cas.push(tls.ca);
-        }
         if tls.cert.is_empty() != tls.key.is_empty() {
             return Err(BuildError::option("tls", "`cert` and `key` go together"));
         }
-        if !tls.cert.is_empty() {
-            let pair = upstream::Certificate { cert_file: tls.cert, key_file: tls.key };
-            options.certificates.push(pair);
-        }
-        Transport::build(&options).map_err(|error| BuildError::option("tls", error.to_string()))
+        Transport::of_client(&tls, IDLE_CONNECTIONS_MAX)
+            .map_err(|error| BuildError::option("tls", error.to_string()))
     }
 }
 
@@ -241,8 +231,17 @@ impl Middleware for Gate {
                 None => return Ok(bare(StatusCode::UNAUTHORIZED)),
             },
         };
-        let question = self.question(&request, body);
+        let mut question = self.question(&request, body);
+        let span = self.span(&request, &mut question);
         let fetched = self.server.fetch(question, false, TIMEOUT, self.answer_bytes_max).await;
+        if let Some(mut span) = span {
+            match &fetched {
+                Ok(answer) => {
+                    span.response(answer.status(), answer.version(), Some(answer.headers()));
+                }
+                Err(error) => span.fail(error.to_string()),
+            }
+        }
         let answer = match fetched {
             Ok(answer) => answer,
             Err(error) => {
@@ -275,6 +274,14 @@ impl Middleware for Gate {
 }
 
 impl Gate {
+    /// A span of the question, where the request is recorded.
+    fn span(&self, request: &Request, question: &mut ::http::Request<Bytes>) -> Option<Box<Span>> {
+        let head = (question.method(), question.headers());
+        let span = self.server.asked("AuthRequest", request.span()?, head, question.uri());
+        span.context().write(question.headers_mut());
+        Some(Box::new(span))
+    }
+
     /// What the authenticator is asked.
     fn question(&self, request: &Request, body: Bytes) -> ::http::Request<Bytes> {
         let mut question = ::http::Request::new(body);

@@ -33,6 +33,7 @@ mod strip_prefix;
 mod strip_prefix_regex;
 #[cfg(test)]
 mod testing;
+mod traced;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ use crate::config::value::is_default;
 use crate::http::{Body, BodyError, Exchange, ProxyError, Request, Response, SharedHandler};
 
 pub(crate) use chain::{Chain, Next};
+pub(crate) use traced::Link;
 
 /// Changes a request or its response, or answers itself. One instance serves all requests of the objects that use it.
 #[async_trait]
@@ -189,6 +191,37 @@ impl Options {
     pub(crate) fn strip_prefix(prefixes: Vec<String>) -> Self {
         let strip = strip_prefix::StripPrefix { prefixes, force_slash: None };
         Self { strip_prefix: Some(strip), ..Self::default() }
+    }
+
+    /// Traefik's name of the type's spans; `None` for what makes them itself.
+    pub(crate) fn span_name(&self) -> Option<&'static str> {
+        Some(match *self.kinds().first()? {
+            "addPrefix" => "AddPrefix",
+            "basicAuth" => "BasicAuth",
+            "buffering" => "Buffer",
+            "chain" => "Chain",
+            "circuitBreaker" => "CircuitBreaker",
+            "compress" => "Compress",
+            "contentType" => "ContentType",
+            "digestAuth" => "digestAuth",
+            "encodedCharacters" => "EncodedCharacters",
+            "errors" => "CustomError",
+            "forwardAuth" => "ForwardAuth",
+            "grpcWeb" => "GRPCWeb",
+            "headers" => "Headers",
+            "inFlightReq" => "InFlightReq",
+            "ipAllowList" => "IPAllowLister",
+            "ipWhiteList" => "IPWhiteLister",
+            "passTLSClientCert" => "PassClientTLSCert",
+            "rateLimit" => "RateLimiter",
+            "redirectRegex" | "redirectScheme" => "Redirect",
+            "replacePath" => "ReplacePath",
+            "replacePathRegex" => "ReplacePathRegex",
+            "stripPrefix" => "StripPrefix",
+            "stripPrefixRegex" => "StripPrefixRegex",
+            "retry" => return None,
+            _ => "Plugin",
+        })
     }
 
     /// The API's name of the type: the key in lower case; of a plugin, the plugin's own name.

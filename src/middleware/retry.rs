@@ -17,6 +17,7 @@ use super::statuses::Statuses;
 use super::{Build, BuildContext, BuildError, Middleware, Next, Shared, is_default};
 use crate::config::value;
 use crate::http::{Body, NothingSent, ProxyError, Request, Response, Side};
+use crate::observe::trace::Span;
 
 /// Options of `retry`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -60,8 +61,8 @@ impl Default for Retry {
 }
 
 impl Build for Retry {
-    fn build(&self, _: &BuildContext<'_>) -> Result<Shared, BuildError> {
-        Ok(Arc::new(self.retrier()?))
+    fn build(&self, context: &BuildContext<'_>) -> Result<Shared, BuildError> {
+        Ok(Arc::new(Retrier { name: context.name.into(), ..self.retrier()? }))
     }
 }
 
@@ -85,6 +86,7 @@ impl Retry {
             ));
         }
         Ok(Retrier {
+            name: "".into(),
             attempts,
             timeout: self.timeout.positive(),
             pause: self.initial_interval.positive().unwrap_or_default(),
@@ -98,6 +100,8 @@ impl Retry {
 }
 
 struct Retrier {
+    /// `name@provider`
+    name: Arc<str>,
     attempts: u32,
     timeout: Option<Duration>,
     /// Before the second try.
@@ -114,6 +118,7 @@ impl Middleware for Retrier {
     async fn handle(&self, mut request: Request, next: Next<'_>) -> Result<Response, ProxyError> {
         let by_status = self.is_tried_for_its_status(request.method());
         if self.attempts == 1 || !(by_status || self.on_network_error) {
+            let _span = self.span(&mut request, 1);
             return next.run(request).await;
         }
         let started = Instant::now();
@@ -124,7 +129,9 @@ impl Middleware for Retrier {
             let mut again = request.with_body(Body::Empty);
             again.extensions_mut().clone_from(request.extensions_mut());
             request.replace_body(body.next());
+            let span = self.span(&mut request, number);
             let outcome = next.run(request).await;
+            drop(span);
             let late = self
                 .timeout
                 .is_some_and(|timeout| started.elapsed().saturating_add(pause) >= timeout);
@@ -139,11 +146,23 @@ impl Middleware for Retrier {
             request = again;
         }
         request.replace_body(body.next());
+        let _span = self.span(&mut request, self.attempts);
         next.run(request).await
     }
 }
 
 impl Retrier {
+    /// A span of the so many-th try, where the request is recorded in detail.
+    fn span(&self, request: &mut Request, number: u32) -> Option<Box<Span>> {
+        let mut span = Box::new(request.span()?.inner("Retry")?);
+        span.text("traefik.middleware.name", &*self.name);
+        if number > 1 {
+            span.resent(number - 1);
+        }
+        request.enter(&span);
+        Some(span)
+    }
+
     /// The pause after the so many-th try.
     fn pause_after(&self, number: u32) -> Duration {
         let factor = self.growth.powf(f64::from(number.saturating_sub(1)));

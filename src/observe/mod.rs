@@ -1,14 +1,18 @@
 //! What others see of us: the hook that the data plane calls; log, access log and metrics hang on it.
 
 mod access_log;
+mod delivery;
 mod file;
 pub(crate) mod log;
 mod metrics;
 mod observers;
 pub(crate) mod options;
+mod otlp;
+mod outlet;
 mod protocol;
 #[cfg(test)]
 mod testing;
+pub(crate) mod trace;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,6 +22,7 @@ use ::http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 pub(crate) use metrics::{Certificate, Kind, Number, ServerUp, Source};
 pub(crate) use observers::{Error, Observers};
+pub(crate) use outlet::{Outlet, Reply};
 pub(crate) use protocol::{Protocol, grpc_status};
 
 /// Is told of connections and of requests that have ended. Called on the data plane's cores: it must not wait.
@@ -90,6 +95,8 @@ pub(crate) struct Summary<'a> {
     pub(crate) duration: Duration,
     /// Present on TLS.
     pub(crate) tls: Option<Tls<'a>>,
+    /// Present where the request belongs to a trace, recorded or not.
+    pub(crate) trace: Option<trace::Ids>,
     /// What the router, or else the entry point, wants observed.
     pub(crate) access_logs: bool,
     pub(crate) metrics: bool,

@@ -1,8 +1,8 @@
 //! Access log and metrics together, as the data plane sees them.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,10 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::access_log::AccessLog;
-use super::metrics::{Exposition, Metrics, Source};
-use super::options;
-use super::{Observer, Summary, log};
+use super::metrics::{Exposition, Metrics, Pushed, Sinks, Source, push};
+use super::outlet::Connect;
+use super::trace::{Spans, Tracer};
+use super::{Observer, Summary, log, options};
 use crate::http::SharedHandler;
+use crate::task::Group;
 
 /// Why nothing can be observed.
 #[derive(Debug, Error)]
@@ -37,32 +39,66 @@ pub(crate) struct Observers {
     access_log: Option<AccessLog>,
     metrics: Option<Arc<Metrics>>,
     exposition: Option<SharedHandler>,
+    tracer: Option<Arc<Tracer>>,
+    waiting: Mutex<Waiting>,
+}
+
+/// What is not sent to others yet.
+#[derive(Default)]
+struct Waiting {
+    metrics: Vec<Pushed>,
+    spans: Option<Spans>,
 }
 
 impl Observers {
-    /// What `access_log` and `metrics` ask for. Call it before other threads run, so that the offset of local time can
-    /// be found.
+    /// What the options ask for. Call it before other threads run, so that the offset of local time can
+    /// be found. Collectors are reached by `connect`.
     pub(crate) fn new(
         access_log: Option<&options::AccessLog>,
         metrics: Option<&options::Metrics>,
+        tracing: Option<&options::Tracing>,
+        connect: Connect,
     ) -> Result<Arc<Self>, Error> {
-        let counted = metrics.and_then(|options| {
-            let prometheus = options.prometheus.as_ref()?;
-            Some(Metrics::new(prometheus, options.add_internals).map(Arc::new))
-        });
-        let counted = counted.transpose()?;
-        let exposition = match &counted {
-            Some(metrics) => {
-                let exposition = Exposition::new(metrics.clone()).map_err(Error::Registry)?;
-                Some(Arc::new(exposition) as SharedHandler)
+        let sinks = metrics.map(|options| Sinks::new(options, connect)).unwrap_or_default();
+        let internals = metrics.is_some_and(|options| options.add_internals);
+        let counted = (!sinks.is_empty())
+            .then(|| Metrics::new(&sinks.readings, &sinks.headers, internals))
+            .transpose()?;
+        let counted = counted.map(Arc::new);
+        let exposition = match (&counted, sinks.prometheus) {
+            (Some(metrics), Some(reader)) => {
+                let exposition = Exposition::new(metrics.clone(), reader);
+                Some(Arc::new(exposition.map_err(Error::Registry)?) as SharedHandler)
             }
-            None => None,
+            (None, _) | (_, None) => None,
         };
         let access_log = access_log.map(AccessLog::start).transpose()?;
-        Ok(Arc::new(Self { access_log, metrics: counted, exposition }))
+        let traced = tracing.and_then(|options| Tracer::new(options, metrics, connect));
+        let (tracer, spans) = traced.unzip();
+        let waiting = Mutex::new(Waiting { metrics: sinks.pushed, spans });
+        Ok(Arc::new(Self { access_log, metrics: counted, exposition, tracer, waiting }))
     }
 
-    /// True if nothing is observed: the data plane then needs no observer.
+    /// Starts what sends to others, once; it ends with the group.
+    pub(crate) fn start(&self, tasks: &Group) {
+        let waiting = &mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let Waiting { metrics, spans } = std::mem::take(waiting);
+        if let Some(counted) = &self.metrics {
+            for pushed in metrics {
+                tasks.spawn(push(counted.clone(), pushed, tasks.stop_token()));
+            }
+        }
+        if let Some(spans) = spans {
+            tasks.spawn(spans.run(tasks.stop_token()));
+        }
+    }
+
+    /// Begins traces; `None` without `tracing`.
+    pub(crate) fn tracer(&self) -> Option<Arc<Tracer>> {
+        self.tracer.clone()
+    }
+
+    /// True if neither lines nor metrics are wanted: the data plane then needs no observer.
     pub(crate) fn is_empty(&self) -> bool {
         self.access_log.is_none() && self.metrics.is_none()
     }
@@ -151,11 +187,12 @@ impl Observer for Observers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::testing::Sample;
+    use crate::observe::testing::{Sample, nowhere};
 
     #[test]
     fn without_options_nothing_is_observed() {
-        let observers = Observers::new(None, Some(&options::Metrics::default())).unwrap();
+        let metrics = options::Metrics::default();
+        let observers = Observers::new(None, Some(&metrics), None, nowhere).unwrap();
         assert!(observers.is_empty() && observers.exposition().is_none());
         assert!(!observers.wants_headers());
     }
@@ -165,7 +202,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log").to_str().unwrap().to_owned();
         let mut log = options::AccessLog { file_path: path.clone(), ..Default::default() };
-        let observers = Observers::new(Some(&log), None).unwrap();
+        let observers = Observers::new(Some(&log), None, None, nowhere).unwrap();
         assert!(!observers.wants_headers());
         Sample::default().summary(|summary| observers.finished(summary));
         observers.shutdown();
@@ -174,7 +211,7 @@ mod tests {
         headers.names.insert("User-Agent".to_owned(), "keep".to_owned());
         log.fields =
             Some(options::AccessLogFields { headers: Some(headers), ..Default::default() });
-        let observers = Observers::new(Some(&log), None).unwrap();
+        let observers = Observers::new(Some(&log), None, None, nowhere).unwrap();
         assert!(observers.wants_headers());
         observers.shutdown();
     }

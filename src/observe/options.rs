@@ -199,6 +199,20 @@ pub(crate) struct Metrics {
     pub(crate) otlp: Option<OtlpMetrics>,
 }
 
+impl Metrics {
+    /// The name of the first backend, as the API shows it.
+    pub(crate) fn backend(&self) -> &'static str {
+        let backends = [
+            (self.prometheus.is_some(), "Prometheus"),
+            (self.datadog.is_some(), "Datadog"),
+            (self.stats_d.is_some(), "StatsD"),
+            (self.influx_db2.is_some(), "InfluxDB2"),
+            (self.otlp.is_some(), "OTLP"),
+        ];
+        backends.iter().find(|(used, _)| *used).map(|(_, name)| *name).unwrap_or_default()
+    }
+}
+
 /// `metrics.prometheus`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

@@ -4,9 +4,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use ::http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use async_trait::async_trait;
+use bytes::Bytes;
 
-use super::{Protocol, Summary, Tls};
+use super::{Outlet, Protocol, Reply, Summary, Tls};
+use crate::config::value::ClientTls;
+
+/// A way to nobody.
+struct Nowhere;
+
+#[async_trait]
+impl Outlet for Nowhere {
+    async fn post(&self, _: Request<Bytes>) -> Result<Reply, String> {
+        Err("nobody is there".to_owned())
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "stands for one that may fail")]
+pub(super) fn nowhere(_: &str, _: Option<&ClientTls>) -> Result<Arc<dyn Outlet>, String> {
+    Ok(Arc::new(Nowhere))
+}
 
 /// What a summary borrows.
 pub(super) struct Sample {
@@ -28,6 +46,7 @@ pub(super) struct Sample {
     pub(super) duration: Duration,
     pub(super) secure: bool,
     pub(super) internal: bool,
+    pub(super) trace: Option<super::trace::Ids>,
 }
 
 impl Default for Sample {
@@ -52,6 +71,7 @@ impl Default for Sample {
             duration: Duration::from_millis(12),
             secure: false,
             internal: false,
+            trace: None,
         }
     }
 }
@@ -89,6 +109,7 @@ impl Sample {
             response_bytes: 5,
             duration: self.duration,
             tls: self.secure.then_some(tls),
+            trace: self.trace,
             access_logs: true,
             metrics: true,
             internal: self.internal,

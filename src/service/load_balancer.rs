@@ -15,6 +15,7 @@ use super::health::{Checker, Health, Passive};
 use super::sticky::Sticky;
 use super::{BuildError, Service, options};
 use crate::http::{Body, Handler, ProxyError, Request, Response, Side};
+use crate::observe::trace::Span;
 use crate::upstream;
 
 pub(crate) struct LoadBalancer {
@@ -103,6 +104,15 @@ impl LoadBalancer {
         Some((self.servers.get(index)?, cookie))
     }
 
+    /// Spans of the service and its metrics, the inner one first, where a request is recorded in detail.
+    fn spans(&self, request: &mut Request) -> Option<Box<(Option<Span>, Span)>> {
+        let mut span = request.span()?.inner("Service")?;
+        span.text("traefik.service.name", &*self.name);
+        let metrics = span.context().of_service_metrics();
+        request.enter(metrics.as_ref().unwrap_or(&span));
+        Some(Box::new((metrics, span)))
+    }
+
     /// Lets a passive check learn from a request.
     fn judge(&self, server: &Server, result: &Result<Response, ProxyError>) {
         let Some(passive) = &self.passive else { return };
@@ -122,8 +132,10 @@ impl LoadBalancer {
 
 #[async_trait]
 impl Handler for LoadBalancer {
-    async fn handle(&self, request: Request) -> Result<Response, ProxyError> {
+    async fn handle(&self, mut request: Request) -> Result<Response, ProxyError> {
         request.exchange().record().service = Some(Arc::clone(&self.name));
+        // They end with the head of the response.
+        let _spans = self.spans(&mut request);
         let client = request.exchange().connection.remote_ip.as_bytes();
         let Some((server, cookie)) = self.pick(request.headers(), client) else {
             return Err(ProxyError::NoServer);

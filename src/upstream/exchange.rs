@@ -11,7 +11,7 @@ use std::time::Duration;
 use ::http::header::{CONTENT_LENGTH, HOST, UPGRADE};
 use ::http::request::Parts;
 use ::http::uri::{Authority, PathAndQuery};
-use ::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, uri};
+use ::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, uri};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -22,6 +22,7 @@ use crate::http::{
     Body, Exchange, Informational, KeepForwardedFor, OnUpgrade, ProxyError, Request, Response,
     Upgraded,
 };
+use crate::observe::trace::{Context, Kind, Span};
 
 /// Connections that a request tries before it gives up, where the ones before had not taken it.
 const ATTEMPTS: usize = 3;
@@ -151,7 +152,7 @@ impl Server {
     ) -> Result<Response, ProxyError> {
         let client = &exchange.connection;
         let upgrade = headers::clean_request(&mut parts.headers)?;
-        if matches!(parts.version, ::http::Version::HTTP_2 | ::http::Version::HTTP_3) {
+        if matches!(parts.version, Version::HTTP_2 | Version::HTTP_3) {
             headers::join_cookies(&mut parts.headers);
         }
         let keep = parts.extensions.get::<KeepForwardedFor>().is_some();
@@ -167,7 +168,17 @@ impl Server {
         let on_upgrade = if leaves_http { parts.extensions.remove::<OnUpgrade>() } else { None };
         let informational = exchange.informational.as_ref();
         let way = Way { leaves_http, informational, started };
-        let answer = self.round_trip(parts, body, way).await?;
+        let span = self.span(parts);
+        let answer = self.round_trip(parts, body, way).await;
+        if let Some(mut span) = span {
+            match &answer {
+                Ok(Answer { response, .. }) => {
+                    span.response(response.status(), response.version(), Some(response.headers()));
+                }
+                Err(error) => span.response(error.status(), Version::HTTP_11, None),
+            }
+        }
+        let answer = answer?;
         let mut response = answer.response;
         let Some(upgraded) = answer.upgraded else {
             headers::clean_response(response.headers_mut());
@@ -183,6 +194,32 @@ impl Server {
         })?;
         super::spawn(tunnel::run(on_upgrade, upgraded));
         Ok(response)
+    }
+
+    /// A span of one try, where the request is recorded.
+    fn span(&self, parts: &mut Parts) -> Option<Box<Span>> {
+        let context = parts.extensions.remove::<Context>()?;
+        let span =
+            self.asked("ReverseProxy", &context, (&parts.method, &parts.headers), &parts.uri);
+        span.context().write(&mut parts.headers);
+        Some(Box::new(span))
+    }
+
+    /// A span of a request to this server.
+    pub(crate) fn asked(
+        &self,
+        name: &str,
+        context: &Context,
+        head: (&Method, &HeaderMap),
+        uri: &Uri,
+    ) -> Span {
+        let scheme = match self.scheme {
+            Scheme::Https => "https",
+            Scheme::Http | Scheme::H2c => "http",
+        };
+        let mut span = context.child(name, Kind::Client);
+        span.client_request(head, (scheme, &self.address), uri);
+        span
     }
 
     /// A server may only switch to what the client asked for.
@@ -323,7 +360,7 @@ impl Server {
             Some(parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
         parts.uri = Uri::from_parts(absolute)
             .map_err(|_error| ProxyError::BadRequest("the request target is no path"))?;
-        parts.version = ::http::Version::HTTP_2;
+        parts.version = Version::HTTP_2;
         Ok(host)
     }
 

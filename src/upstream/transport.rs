@@ -10,7 +10,8 @@ use super::connector::{Scheme, Target};
 use super::pool::{Pool, Settings};
 use super::spiffe::Identity;
 use super::tls::Configs;
-use super::{Options, h2};
+use super::{Certificate, Options, h2};
+use crate::config::value::ClientTls;
 use crate::cores;
 
 /// Why a transport or a server cannot be built.
@@ -79,6 +80,29 @@ impl Transport {
             response_header_timeout: timeouts.response_header_timeout.positive(),
             pools: Mutex::default(),
         }))
+    }
+
+    /// Builds a transport to a server that is no service, with so many idle connections.
+    pub(crate) fn of_client(
+        tls: &ClientTls,
+        max_idle_conns_per_host: i64,
+    ) -> Result<Arc<Self>, BuildError> {
+        let mut options = Options {
+            insecure_skip_verify: tls.insecure_skip_verify,
+            max_idle_conns_per_host,
+            ..Options::default()
+        };
+        if !tls.ca.is_empty() {
+            options.root_cas.push(tls.ca.clone());
+        }
+        if tls.cert.is_empty() != tls.key.is_empty() {
+            return Err(BuildError::option("cert", "`cert` and `key` go together"));
+        }
+        if !tls.cert.is_empty() {
+            let (cert_file, key_file) = (tls.cert.clone(), tls.key.clone());
+            options.certificates.push(Certificate { cert_file, key_file });
+        }
+        Self::build(&options)
     }
 
     /// From the end of a request until the head of its response.

@@ -43,6 +43,7 @@ mod startup;
 mod support;
 mod survival;
 mod tcp;
+mod telemetry;
 mod tls_options;
 mod transports;
 mod udp;

@@ -2,7 +2,7 @@
 
 use super::{Experimental, Startup};
 use crate::entrypoint;
-use crate::observe::options::{Log, Metrics};
+use crate::observe::options::Log;
 
 /// A key, and whether it is set.
 type Entry<T = Startup> = (&'static str, fn(&T) -> bool);
@@ -34,11 +34,6 @@ const NOT_BUILT: &[Entry] = &[
     ("log.compress", |s| log(s, |log| log.compress)),
     ("log.otlp", |s| log(s, |log| log.otlp.is_some())),
     ("accessLog.otlp", |s| s.access_log.as_ref().is_some_and(|log| log.otlp.is_some())),
-    ("metrics.datadog", |s| metrics(s, |metrics| metrics.datadog.is_some())),
-    ("metrics.statsD", |s| metrics(s, |metrics| metrics.stats_d.is_some())),
-    ("metrics.influxDB2", |s| metrics(s, |metrics| metrics.influx_db2.is_some())),
-    ("metrics.otlp", |s| metrics(s, |metrics| metrics.otlp.is_some())),
-    ("tracing", |s| s.tracing.is_some()),
     ("experimental.plugins", |s| experimental(s, |e| !e.plugins.is_empty())),
     ("experimental.localPlugins", |s| experimental(s, |e| !e.local_plugins.is_empty())),
     ("cluster.join", |s| s.cluster.as_ref().is_some_and(|cluster| !cluster.join.is_empty())),
@@ -74,10 +69,6 @@ pub(crate) fn not_built(startup: &Startup) -> Vec<String> {
 
 fn log(startup: &Startup, test: fn(&Log) -> bool) -> bool {
     startup.log.as_ref().is_some_and(test)
-}
-
-fn metrics(startup: &Startup, test: fn(&Metrics) -> bool) -> bool {
-    startup.metrics.as_ref().is_some_and(test)
 }
 
 fn experimental(startup: &Startup, test: fn(&Experimental) -> bool) -> bool {

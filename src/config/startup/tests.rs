@@ -246,7 +246,6 @@ fn what_is_not_built_is_listed_by_key() {
         "certificatesResolvers",
         "providers.docker",
         "log.maxSize",
-        "tracing",
         "entryPoints.web.allowACMEByPass",
     ];
     assert_eq!(keys, expected);

@@ -26,13 +26,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("tcp", "src/compile/report.rs", "TCP routers are not built yet"),
     ("udp", "src/compile/report.rs", "UDP routers are not built yet"),
 ];
-/// Options that say how much of something is done that is not built itself.
-const DEPENDENT: &[(&str, &str)] = &[
-    ("http.routers.NAME.observability.tracing", "tracing"),
-    ("http.routers.NAME.observability.traceVerbosity", "tracing"),
-    ("entryPoints.NAME.observability.tracing", "tracing"),
-    ("entryPoints.NAME.observability.traceVerbosity", "tracing"),
-];
 /// Where `BuildError::NotBuilt("KEY")` stands, and what the key is below.
 const BUILDERS: &[(&str, &str)] = &[("src/middleware", "http.middlewares.NAME.")];
 
@@ -67,11 +60,6 @@ fn keys_not_built() -> BTreeSet<String> {
             for found in code.split("NotBuilt(\"").skip(1) {
                 keys.insert(format!("{prefix}{}", found.split('"').next().unwrap()));
             }
-        }
-    }
-    for (key, whole) in DEPENDENT {
-        if keys.contains(*whole) {
-            keys.insert((*key).to_owned());
         }
     }
     keys

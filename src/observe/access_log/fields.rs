@@ -33,16 +33,22 @@ pub(super) enum Field {
     ServiceAddr,
     ServiceName,
     ServiceUrl,
+    SpanId,
     StartLocal,
     StartUtc,
     TlsCipher,
     TlsClientSubject,
     TlsVersion,
+    TraceId,
     EntryPointName,
+    /// OpenTelemetry's name of the same.
+    SpanIdOtel,
+    /// OpenTelemetry's name of the same.
+    TraceIdOtel,
 }
 
 /// Fields under their names, in order.
-pub(super) const FIELDS: [(Field, &str); 30] = [
+pub(super) const FIELDS: [(Field, &str); 34] = [
     (Field::ClientAddr, "ClientAddr"),
     (Field::ClientHost, "ClientHost"),
     (Field::ClientPort, "ClientPort"),
@@ -67,12 +73,16 @@ pub(super) const FIELDS: [(Field, &str); 30] = [
     (Field::ServiceAddr, "ServiceAddr"),
     (Field::ServiceName, "ServiceName"),
     (Field::ServiceUrl, "ServiceURL"),
+    (Field::SpanId, "SpanId"),
     (Field::StartLocal, "StartLocal"),
     (Field::StartUtc, "StartUTC"),
     (Field::TlsCipher, "TLSCipher"),
     (Field::TlsClientSubject, "TLSClientSubject"),
     (Field::TlsVersion, "TLSVersion"),
+    (Field::TraceId, "TraceId"),
     (Field::EntryPointName, "entryPointName"),
+    (Field::SpanIdOtel, "span_id"),
+    (Field::TraceIdOtel, "trace_id"),
 ];
 
 /// What is done with a value.
@@ -103,7 +113,7 @@ impl Mode {
 #[derive(Debug)]
 pub(super) struct Fields {
     /// A bit for each field.
-    kept: u32,
+    kept: u64,
     headers_default: Mode,
     /// By name in lower case.
     headers: HashMap<String, Mode>,
@@ -154,6 +164,6 @@ impl Fields {
     }
 }
 
-fn bit(field: Field) -> u32 {
-    1 << field as u32
+fn bit(field: Field) -> u64 {
+    1 << field as u64
 }

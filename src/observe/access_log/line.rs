@@ -150,18 +150,26 @@ impl Line<'_> {
     fn json(&self, out: &mut Vec<u8>) {
         let mut object = Object { out, empty: true };
         for (field, name) in FIELDS {
-            if field == Field::EntryPointName {
-                self.headers(&mut object, "downstream_", self.summary.response_headers);
+            // Members stand in the order of their names.
+            match field {
+                Field::EntryPointName => {
+                    self.headers(&mut object, "downstream_", self.summary.response_headers);
+                }
+                Field::SpanIdOtel => {
+                    object.text("level", "info");
+                    object.text("msg", "");
+                    self.headers(&mut object, "request_", self.summary.request_headers);
+                }
+                Field::TraceIdOtel => {
+                    let now = Duration::from_secs(self.now.as_secs());
+                    object.time("time", now, self.offset);
+                }
+                _ => {}
             }
             if self.fields.keeps(field) {
                 self.member(&mut object, field, name);
             }
         }
-        object.text("level", "info");
-        object.text("msg", "");
-        self.headers(&mut object, "request_", self.summary.request_headers);
-        let now = Duration::from_secs(self.now.as_secs());
-        object.time("time", now, self.offset);
         out.extend_from_slice(b"}\n");
     }
 
@@ -213,6 +221,12 @@ impl Line<'_> {
             }
             Field::TlsVersion => object.text_of(name, summary.tls.as_ref().map(|tls| tls.version)),
             Field::EntryPointName => object.text(name, summary.entry_point),
+            Field::SpanId | Field::SpanIdOtel => {
+                object.text_of(name, summary.trace.map(|ids| ids.span_hex()));
+            }
+            Field::TraceId | Field::TraceIdOtel => {
+                object.text_of(name, summary.trace.map(|ids| ids.trace_hex()));
+            }
         }
     }
 

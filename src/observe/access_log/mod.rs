@@ -4,7 +4,7 @@
 //!
 //! Differs: lines are always written within 20 ms and never by the request itself, whatever `bufferingSize` says;
 //! where the disk is too slow, lines are dropped and counted instead of holding requests up. `OriginContentSize`,
-//! `GzipRatio`, headers `origin_*` and the ids of traces are not known here.
+//! `GzipRatio` and headers `origin_*` are not known here.
 
 mod fields;
 mod line;

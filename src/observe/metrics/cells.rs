@@ -17,6 +17,10 @@ pub(super) const CELLS_MAX: usize = 4096;
 const HEADER_SERIES_MAX: usize = 10_000;
 /// Labels from headers that one cell keeps apart between two sums.
 const HEADER_SERIES_PER_CELL_MAX: usize = 256;
+/// Single durations that one cell keeps: beyond, a fair choice of them.
+const SAMPLES_PER_CELL_MAX: usize = 512;
+/// The same of a series.
+const SAMPLES_MAX: usize = 4096;
 
 /// Methods that have a label of their own.
 const METHODS: [(Method, &str); 9] = [
@@ -69,6 +73,8 @@ pub(super) struct Counts {
     pub(super) seconds: f64,
     /// Requests by the first bound that they do not exceed; the last is without bound.
     pub(super) buckets: Box<[u64]>,
+    /// Durations in seconds, where a sink wants single ones.
+    pub(super) samples: Vec<f32>,
 }
 
 impl Counts {
@@ -76,13 +82,35 @@ impl Counts {
         Self { buckets: vec![0; bounds + 1].into(), ..Self::default() }
     }
 
-    fn add(&mut self, other: &Self) {
+    /// `places` says which bucket of these each bucket of the other falls into.
+    fn add(&mut self, other: &Self, places: &[usize]) {
         self.requests += other.requests;
         self.request_bytes += other.request_bytes;
         self.response_bytes += other.response_bytes;
         self.seconds += other.seconds;
-        for (sum, count) in self.buckets.iter_mut().zip(&other.buckets) {
-            *sum += count;
+        for (place, count) in places.iter().zip(&other.buckets) {
+            if let Some(sum) = self.buckets.get_mut(*place) {
+                *sum += count;
+            }
+        }
+    }
+
+    fn add_samples(&mut self, other: &Self) {
+        let room = SAMPLES_MAX.saturating_sub(self.samples.len());
+        self.samples.extend(other.samples.iter().take(room));
+    }
+
+    /// Keeps the duration of the request that was counted last, or lets chance decide.
+    #[expect(clippy::cast_possible_truncation, reason = "microseconds do not matter in a duration")]
+    fn sample(&mut self, seconds: f64) {
+        if self.samples.len() < SAMPLES_PER_CELL_MAX {
+            self.samples.push(seconds as f32);
+            return;
+        }
+        // Each of so many requests has the same chance (Vitter's algorithm R).
+        let place = usize::try_from(Mix::of(self.requests) % self.requests.max(1));
+        if let Some(sample) = place.ok().and_then(|place| self.samples.get_mut(place)) {
+            *sample = seconds as f32;
         }
     }
 }
@@ -126,11 +154,12 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Counts a request. `header_labels` is empty unless labels are taken from headers.
+    /// Counts a request. `header_labels` is empty unless labels are taken from headers; `samples`: a sink wants single
+    /// durations.
     pub(super) fn count(
         &mut self,
         summary: &Summary<'_>,
-        bounds: &[f64],
+        (bounds, samples): (&[f64], bool),
         header_labels: Option<Box<[String]>>,
     ) {
         let call = Call::of(summary);
@@ -177,6 +206,9 @@ impl Core {
         if let Some(count) = cell.counts.buckets.get_mut(bucket) {
             *count += 1;
         }
+        if samples {
+            cell.counts.sample(seconds);
+        }
         if let Some(labels) = header_labels {
             let full = cell.by_header.len() >= HEADER_SERIES_PER_CELL_MAX;
             let known = !full || cell.by_header.contains_key(&labels);
@@ -214,13 +246,15 @@ fn other(labels: &[String]) -> Box<[String]> {
 
 /// Which scopes are counted.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
-    pub(super) entry_points: bool,
-    pub(super) routers: bool,
-    pub(super) services: bool,
+pub(in crate::observe) struct Wanted {
+    pub(in crate::observe) entry_points: bool,
+    pub(in crate::observe) routers: bool,
+    pub(in crate::observe) services: bool,
+    /// Requests also by labels from headers.
+    pub(in crate::observe) by_header: bool,
 }
 
-/// Sums of all cores since the start of the process.
+/// Sums of all cores.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) calls: BTreeMap<(Scope, Call), Counts>,
@@ -233,7 +267,8 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    pub(super) fn add(&mut self, cell: &Cell, wanted: Wanted) {
+    /// `places` says which of `bounds` buckets, and one without bound, each bucket of the cell falls into.
+    pub(super) fn add(&mut self, cell: &Cell, wanted: Wanted, places: &[usize], bounds: usize) {
         let mut scopes = Vec::with_capacity(3);
         if wanted.entry_points {
             scopes.push(Scope::EntryPoint(cell.entry_point.clone()));
@@ -256,11 +291,14 @@ impl Totals {
             }
         }
         for scope in scopes {
-            self.add_to(scope, cell);
+            if wanted.by_header {
+                self.add_by_header(&scope, cell);
+            }
+            self.add_to(scope, cell, places, bounds);
         }
     }
 
-    fn add_to(&mut self, scope: Scope, cell: &Cell) {
+    fn add_by_header(&mut self, scope: &Scope, cell: &Cell) {
         for (labels, count) in &cell.by_header {
             let mut key = (scope.clone(), cell.call, labels.clone());
             if self.by_header.len() >= HEADER_SERIES_MAX && !self.by_header.contains_key(&key) {
@@ -268,14 +306,16 @@ impl Totals {
             }
             *self.by_header.entry(key).or_default() += count;
         }
+    }
+
+    fn add_to(&mut self, scope: Scope, cell: &Cell, places: &[usize], bounds: usize) {
         if let Some((version, cipher)) = cell.tls {
             *self.tls.entry((scope.clone(), version, cipher)).or_default() += cell.counts.requests;
         }
-        let bounds = cell.counts.buckets.len().saturating_sub(1);
-        self.calls
-            .entry((scope, cell.call))
-            .or_insert_with(|| Counts::new(bounds))
-            .add(&cell.counts);
+        let counts = self.calls.entry((scope, cell.call));
+        let counts = counts.or_insert_with(|| Counts::new(bounds));
+        counts.add(&cell.counts, places);
+        counts.add_samples(&cell.counts);
     }
 
     /// Keeps what `lives` says of a scope.
@@ -293,6 +333,13 @@ struct Mix(u64);
 
 impl Mix {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+    fn of(word: u64) -> u64 {
+        let mut mix = Self::default();
+        mix.write_u64(word);
+        mix.write_u64(word >> 7);
+        mix.finish()
+    }
 }
 
 impl Hasher for Mix {

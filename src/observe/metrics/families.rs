@@ -1,60 +1,57 @@
-//! Metric families out of sums. Names and labels are Traefik's; labels stand in alphabetical order.
+//! Families out of sums. Names and labels are Traefik's; labels stand in alphabetical order.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
-};
-
 use super::cells::{Call, Counts, Scope, Totals};
+use super::family::{Durations, Family, Label, Point, Value, sorted};
 use super::{Certificate, Kind, Number, ServerUp};
 
 /// Families that are being gathered.
 #[derive(Default)]
-pub(super) struct Families(Vec<MetricFamily>);
+pub(super) struct Families(Vec<Family>);
 
 impl Families {
-    pub(super) fn into_inner(self) -> Vec<MetricFamily> {
+    pub(super) fn into_inner(self) -> Vec<Family> {
         self.0
     }
 
     /// Adds a family, unless it is empty.
-    fn add(&mut self, name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) {
-        if metrics.is_empty() {
-            return;
+    fn add(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        help: &'static str,
+        points: impl Iterator<Item = Point>,
+    ) {
+        let points: Vec<Point> = points.collect();
+        if !points.is_empty() {
+            self.0.push(Family { name: name.into(), help, points });
         }
-        let mut family = MetricFamily::default();
-        family.set_name(name.to_owned());
-        family.set_help(help.to_owned());
-        family.set_field_type(kind);
-        family.set_metric(metrics);
-        self.0.push(family);
     }
 
     /// A counter without labels.
-    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.add(name, help, MetricType::COUNTER, vec![counter(Vec::new(), value as f64)]);
+    pub(super) fn counter(&mut self, name: &'static str, help: &'static str, value: u64) {
+        self.add(name, help, std::iter::once(counter(Vec::new(), value as f64)));
     }
 
     /// A gauge without labels.
-    pub(super) fn gauge(&mut self, name: &str, help: &str, value: f64) {
-        self.add(name, help, MetricType::GAUGE, vec![gauge(Vec::new(), value)]);
+    pub(super) fn gauge(&mut self, name: &'static str, help: &'static str, value: f64) {
+        self.add(name, help, std::iter::once(gauge(Vec::new(), value)));
     }
 
     pub(super) fn open_connections(&mut self, open: &BTreeMap<&str, i64>) {
-        let metrics = open.iter().map(|(name, count)| {
+        let points = open.iter().map(|(name, count)| {
             gauge(labels([("entrypoint", *name), ("protocol", "TCP")]), *count as f64)
         });
         self.add(
             "traefik_open_connections",
             "Open connections by entry point and protocol.",
-            MetricType::GAUGE,
-            metrics.collect(),
+            points,
         );
     }
 
     pub(super) fn certificates(&mut self, certificates: &[Certificate]) {
-        let metrics = certificates.iter().map(|certificate| {
+        let points = certificates.iter().map(|certificate| {
             let sans = certificate.sans.join(",");
             let labels = labels([
                 ("cn", certificate.common_name.as_str()),
@@ -66,89 +63,72 @@ impl Families {
         self.add(
             "traefik_tls_certs_not_after",
             "When certificates expire, in seconds since the Unix epoch.",
-            MetricType::GAUGE,
-            metrics.collect(),
+            points,
         );
     }
 
     pub(super) fn servers(&mut self, servers: &[ServerUp]) {
-        let metrics = servers.iter().map(|server| {
+        let points = servers.iter().map(|server| {
             let labels = labels([("service", &*server.service), ("url", &*server.url)]);
             gauge(labels, if server.up { 1.0 } else { 0.0 })
         });
         self.add(
             "traefik_service_server_up",
             "Whether a server of a service is up: 0 or 1.",
-            MetricType::GAUGE,
-            metrics.collect(),
+            points,
         );
     }
 
     /// The cluster's own numbers.
     pub(super) fn numbers(&mut self, numbers: Vec<Number>) {
-        let mut by_name: BTreeMap<&str, (&str, Kind, Vec<Metric>)> = BTreeMap::new();
+        let mut by_name: BTreeMap<&'static str, (&'static str, Vec<Point>)> = BTreeMap::new();
         for number in numbers {
             let labels = labels(number.labels.iter().map(|(name, value)| (*name, value.as_str())));
-            let metric = match number.kind {
+            let point = match number.kind {
                 Kind::Counter => counter(labels, number.value),
                 Kind::Gauge => gauge(labels, number.value),
             };
-            let family =
-                by_name.entry(number.name).or_insert((number.help, number.kind, Vec::new()));
-            family.2.push(metric);
+            by_name.entry(number.name).or_insert((number.help, Vec::new())).1.push(point);
         }
-        for (name, (help, kind, metrics)) in by_name {
-            let kind = match kind {
-                Kind::Counter => MetricType::COUNTER,
-                Kind::Gauge => MetricType::GAUGE,
-            };
-            self.add(name, help, kind, metrics);
+        for (name, (help, points)) in by_name {
+            self.add(name, help, points.into_iter());
         }
     }
 
     /// Everything that is counted of requests. `header_labels` are names of labels.
     pub(super) fn totals(&mut self, totals: &Totals, bounds: &[f64], header_labels: &[String]) {
         for kind in ["entrypoint", "router", "service"] {
-            let calls: Vec<_> =
-                totals.calls.iter().filter(|((scope, _), _)| kind_of(scope) == kind).collect();
+            let calls =
+                || totals.calls.iter().filter(move |((scope, _), _)| kind_of(scope) == kind);
             let counted = |value: fn(&Counts) -> u64| {
-                let metrics = calls.iter().map(|((scope, call), counts)| {
+                calls().map(move |((scope, call), counts)| {
                     counter(call_labels(scope, call), value(counts) as f64)
-                });
-                metrics.collect::<Vec<_>>()
+                })
             };
-            let requests = if header_labels.is_empty() {
-                counted(|counts| counts.requests)
+            let name = |rest: &str| format!("traefik_{kind}_{rest}");
+            let requests = "Requests by status code, method and protocol.";
+            if header_labels.is_empty() {
+                self.add(name("requests_total"), requests, counted(|counts| counts.requests));
             } else {
-                requests_by_header(totals, kind, header_labels)
-            };
-            let durations = calls.iter().map(|((scope, call), counts)| {
-                let mut metric = Metric::from_label(call_labels(scope, call));
-                metric.set_histogram(histogram(counts, bounds));
-                metric
-            });
+                let points = requests_by_header(totals, kind, header_labels);
+                self.add(name("requests_total"), requests, points);
+            }
             self.add(
-                &format!("traefik_{kind}_requests_total"),
-                "Requests by status code, method and protocol.",
-                MetricType::COUNTER,
-                requests,
-            );
-            self.add(
-                &format!("traefik_{kind}_request_duration_seconds"),
+                name("request_duration_seconds"),
                 "Time from the head of a request to the end of its response, in seconds.",
-                MetricType::HISTOGRAM,
-                durations.collect(),
+                calls().map(|((scope, call), counts)| Point {
+                    labels: call_labels(scope, call),
+                    value: Value::Durations(durations(counts, bounds)),
+                }),
             );
             self.add(
-                &format!("traefik_{kind}_requests_bytes_total"),
+                name("requests_bytes_total"),
                 "Bytes of the bodies of requests.",
-                MetricType::COUNTER,
                 counted(|counts| counts.request_bytes),
             );
             self.add(
-                &format!("traefik_{kind}_responses_bytes_total"),
+                name("responses_bytes_total"),
                 "Bytes of the bodies of responses.",
-                MetricType::COUNTER,
                 counted(|counts| counts.response_bytes),
             );
             self.tls(totals, kind);
@@ -157,12 +137,7 @@ impl Families {
             .retries
             .iter()
             .map(|(service, count)| counter(labels([("service", &**service)]), *count as f64));
-        self.add(
-            "traefik_service_retries_total",
-            "Tries after the first, by service.",
-            MetricType::COUNTER,
-            retries.collect(),
-        );
+        self.add("traefik_service_retries_total", "Tries after the first, by service.", retries);
     }
 
     fn tls(&mut self, totals: &Totals, kind: &str) {
@@ -172,24 +147,23 @@ impl Families {
                 counter(labels(own.into_iter().chain(scope_labels(scope))), *count as f64)
             },
         );
-        self.add(
-            &format!("traefik_{kind}_requests_tls_total"),
-            "Requests over TLS by version and cipher.",
-            MetricType::COUNTER,
-            tls.collect(),
-        );
+        let name = format!("traefik_{kind}_requests_tls_total");
+        self.add(name, "Requests over TLS by version and cipher.", tls);
     }
 }
 
-fn requests_by_header(totals: &Totals, kind: &str, names: &[String]) -> Vec<Metric> {
-    let series = totals.by_header.iter().filter(|((scope, ..), _)| kind_of(scope) == kind);
-    let metrics = series.map(|((scope, call, values), count)| {
+fn requests_by_header<'a>(
+    totals: &'a Totals,
+    kind: &'a str,
+    names: &'a [String],
+) -> impl Iterator<Item = Point> + 'a {
+    let series = totals.by_header.iter().filter(move |((scope, ..), _)| kind_of(scope) == kind);
+    series.map(|((scope, call, values), count)| {
         let mut labels = call_labels(scope, call);
-        labels.extend(names.iter().zip(values).map(|(name, value)| label(name, value)));
-        labels.sort_by(|one, other| one.name().cmp(other.name()));
-        counter(labels, *count as f64)
-    });
-    metrics.collect()
+        let own = names.iter().zip(values);
+        labels.extend(own.map(|(name, value)| Label::new(name.clone(), value.as_str())));
+        counter(sorted(labels), *count as f64)
+    })
 }
 
 fn kind_of(scope: &Scope) -> &'static str {
@@ -208,55 +182,30 @@ fn scope_labels(scope: &Scope) -> Vec<(&'static str, &str)> {
     }
 }
 
-fn call_labels(scope: &Scope, call: &Call) -> Vec<LabelPair> {
+fn call_labels(scope: &Scope, call: &Call) -> Vec<Label> {
     let code = call.code.to_string();
     let own =
         [("code", code.as_str()), ("method", call.method), ("protocol", call.protocol.label())];
     labels(own.into_iter().chain(scope_labels(scope)))
 }
 
-/// In alphabetical order.
-fn labels<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<LabelPair> {
-    let mut pairs: Vec<_> = pairs.into_iter().map(|(name, value)| label(name, value)).collect();
-    pairs.sort_by(|one, other| one.name().cmp(other.name()));
-    pairs
+fn labels<'a>(pairs: impl IntoIterator<Item = (&'static str, &'a str)>) -> Vec<Label> {
+    sorted(pairs.into_iter().map(|(name, value)| Label::new(name, value)).collect())
 }
 
-fn label(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
+fn counter(labels: Vec<Label>, value: f64) -> Point {
+    Point { labels, value: Value::Counter(value) }
 }
 
-fn counter(labels: Vec<LabelPair>, value: f64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(value);
-    let mut metric = Metric::from_label(labels);
-    metric.set_counter(counter);
-    metric
+fn gauge(labels: Vec<Label>, value: f64) -> Point {
+    Point { labels, value: Value::Gauge(value) }
 }
 
-fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    let mut metric = Metric::from_label(labels);
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn histogram(counts: &Counts, bounds: &[f64]) -> Histogram {
-    let mut below = 0;
-    let buckets = bounds.iter().zip(&counts.buckets).map(|(bound, count)| {
-        below += count;
-        let mut bucket = Bucket::default();
-        bucket.set_upper_bound(*bound);
-        bucket.set_cumulative_count(below);
-        bucket
-    });
-    let mut histogram = Histogram::default();
-    histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(counts.requests);
-    histogram.set_sample_sum(counts.seconds);
-    histogram
+fn durations(counts: &Counts, bounds: &[f64]) -> Durations {
+    Durations {
+        count: counts.requests,
+        sum: counts.seconds,
+        buckets: bounds.iter().copied().zip(counts.buckets.iter().copied()).collect(),
+        samples: counts.samples.clone(),
+    }
 }

@@ -1,33 +1,40 @@
-//! `metrics`: what is counted of requests, and the text that Prometheus reads at `prometheus@internal`.
+//! `metrics`: what is counted of requests, once for all sinks.
 //!
-//! Traefik v3: observability, metrics. Same names, same labels.
+//! Traefik v3: observability, metrics. Same names, same labels. Requests are counted in cells of their cores; each sink
+//! reads sums of its own, when it is asked (Prometheus) or at its interval (the others).
 //!
 //! Differs: there are no `go_*` metrics, and of label values from headers at most 10000 series are kept apart; further
 //! ones count as `other`.
 
 mod cells;
 mod families;
+mod family;
+mod influx;
+mod lines;
+mod otlp;
+mod prometheus;
+mod push;
+mod reader;
+mod sinks;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use ::http::header::CONTENT_TYPE;
-use ::http::{HeaderMap, HeaderName, HeaderValue};
-use async_trait::async_trait;
-use prometheus::core::{Collector, Desc};
-use prometheus::process_collector::ProcessCollector;
-use prometheus::proto::MetricFamily;
-use prometheus::{Registry, TextEncoder};
+use ::http::{HeaderMap, HeaderName};
 
-use self::cells::{Core, Scope, Totals, Wanted};
+use self::cells::{Core, Scope};
 use self::families::Families;
-use super::options::Prometheus as Options;
+use self::family::Family;
+use self::reader::{Keeps, Reader, ReaderId, Reading};
 use super::{Error, Summary};
 use crate::clock;
 use crate::cores::PerCore;
-use crate::http::{Body, Handler, ProxyError, Request, Response};
+
+pub(super) use prometheus::Exposition;
+pub(super) use push::{Pushed, push};
+pub(super) use sinks::Sinks;
 
 /// Characters of a header that become the value of a label.
 const HEADER_VALUE_MAX: usize = 128;
@@ -81,9 +88,11 @@ pub(crate) trait Source: Send + Sync {
 
 /// Counters of requests and connections.
 pub(super) struct Metrics {
-    wanted: Wanted,
     add_internals: bool,
-    bounds: Vec<f64>,
+    /// Bounds of all readers.
+    bounds: Box<[f64]>,
+    /// A reader wants single durations.
+    samples: bool,
     /// Names of labels, and the headers that they are taken from.
     header_labels: Vec<String>,
     headers: Vec<HeaderName>,
@@ -92,39 +101,48 @@ pub(super) struct Metrics {
     source: OnceLock<Arc<dyn Source>>,
 }
 
-#[derive(Default)]
 struct State {
-    totals: Totals,
+    readers: Vec<Reader>,
     reloads: u64,
     last_reload: f64,
 }
 
+impl State {
+    fn add(&mut self, cells: &[cells::Cell]) {
+        for reader in &mut self.readers {
+            for cell in cells {
+                reader.add(cell);
+            }
+        }
+    }
+}
+
 impl Metrics {
-    pub(super) fn new(options: &Options, add_internals: bool) -> Result<Self, Error> {
-        let mut bounds = options.buckets.clone();
-        bounds.retain(|bound| bound.is_finite());
-        bounds.sort_by(f64::total_cmp);
-        bounds.dedup();
-        let mut headers = Vec::new();
-        for (label, header) in &options.header_labels {
+    /// For these readers. Labels are taken from `headers`: label to header.
+    pub(super) fn new(
+        readings: &[Reading],
+        headers: &BTreeMap<String, String>,
+        add_internals: bool,
+    ) -> Result<Self, Error> {
+        let all: Vec<f64> = readings.iter().flat_map(|one| one.bounds.iter().copied()).collect();
+        let bounds = reader::clean(&all);
+        let mut names = Vec::new();
+        for (label, header) in headers {
             if !is_label(label) {
                 return Err(Error::Label(label.clone()));
             }
             let name = HeaderName::try_from(header.as_str());
-            headers.push(name.map_err(|_invalid| Error::Header(header.clone()))?);
+            names.push(name.map_err(|_invalid| Error::Header(header.clone()))?);
         }
+        let readers = readings.iter().map(|reading| Reader::new(reading, &bounds)).collect();
         Ok(Self {
-            wanted: Wanted {
-                entry_points: options.add_entry_points_labels,
-                routers: options.add_routers_labels,
-                services: options.add_services_labels,
-            },
             add_internals,
-            bounds,
-            header_labels: options.header_labels.keys().cloned().collect(),
-            headers,
+            bounds: bounds.into(),
+            samples: readings.iter().any(|reading| reading.keeps == Keeps::Changes),
+            header_labels: headers.keys().cloned().collect(),
+            headers: names,
             cores: PerCore::new(Core::default),
-            state: Mutex::default(),
+            state: Mutex::new(State { readers, reloads: 0, last_reload: 0.0 }),
             source: OnceLock::new(),
         })
     }
@@ -140,14 +158,11 @@ impl Metrics {
         }
         let labels = self.wants_headers().then(|| self.labels_of(summary.request_headers));
         let mut core = self.cores.local();
-        core.count(summary, &self.bounds, labels);
+        core.count(summary, (&self.bounds, self.samples), labels);
         if core.is_full() {
             let cells = core.take();
             drop(core);
-            let mut state = self.state();
-            for cell in &cells {
-                state.totals.add(cell, self.wanted);
-            }
+            self.state().add(&cells);
         }
     }
 
@@ -180,43 +195,53 @@ impl Metrics {
         self.headers.iter().map(value).collect()
     }
 
-    fn gather(&self) -> Vec<MetricFamily> {
-        let mut families = Families::default();
-        if let Some(source) = self.source.get() {
-            families.certificates(&source.certificates());
-            families.servers(&source.servers());
-            families.numbers(source.numbers());
-        }
+    /// What a reader is told.
+    fn gather(&self, reader: ReaderId) -> Vec<Family> {
         let mut cells = Vec::new();
         let mut open: Vec<(Arc<str>, i64)> = Vec::new();
         self.cores.each(|core| {
             cells.append(&mut core.take());
             open.extend(core.open_connections().cloned());
         });
-        let mut by_name = BTreeMap::new();
+        let mut connections = BTreeMap::new();
         for (name, count) in &open {
-            *by_name.entry(&**name).or_default() += count;
+            *connections.entry(&**name).or_default() += count;
         }
-        if self.wanted.entry_points {
-            families.open_connections(&by_name);
-        }
+        let mut families = Families::default();
+        families.open_connections(&connections);
         let mut state = self.state();
-        for cell in &cells {
-            state.totals.add(cell, self.wanted);
-        }
-        families.counter(RELOADS, "Configurations that were put in force.", state.reloads);
+        state.add(&cells);
+        let State { readers, reloads, last_reload } = &mut *state;
+        let Some(reader) = readers.get_mut(reader.0) else { return Vec::new() };
+        let changes = reader.keeps == Keeps::Changes;
+        let told = if changes { std::mem::replace(&mut reader.reloads, *reloads) } else { 0 };
+        families.counter(RELOADS, "Configurations that were put in force.", *reloads - told);
         families.gauge(
             LAST_RELOAD,
             "When a configuration was last put in force, in seconds since the Unix epoch.",
-            state.last_reload,
+            *last_reload,
         );
-        families.totals(&state.totals, &self.bounds, &self.header_labels);
-        if let Some(source) = self.source.get().filter(|_| state.reloads > 0) {
-            state.totals.retain(|scope| match scope {
+        let by_header = reader.wanted.by_header;
+        let header_labels = if by_header { &self.header_labels[..] } else { &[] };
+        families.totals(&reader.totals, &reader.bounds, header_labels);
+        let source = self.source.get();
+        if changes {
+            reader.totals = cells::Totals::default();
+        } else if let Some(source) = source.filter(|_| *reloads > 0) {
+            reader.totals.retain(|scope| match scope {
                 Scope::EntryPoint(_) => true,
                 Scope::Router { router, .. } => source.has_router(router),
                 Scope::Service(service) => source.has_service(service),
             });
+        }
+        let services = reader.wanted.services;
+        drop(state);
+        if let Some(source) = source {
+            families.certificates(&source.certificates());
+            if services {
+                families.servers(&source.servers());
+            }
+            families.numbers(source.numbers());
         }
         families.into_inner()
     }
@@ -232,58 +257,4 @@ fn is_label(name: &str) -> bool {
     bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && !ours.contains(&name)
-}
-
-/// Hands the families to the registry.
-struct Gathered {
-    metrics: Arc<Metrics>,
-    description: Desc,
-}
-
-impl Collector for Gathered {
-    fn desc(&self) -> Vec<&Desc> {
-        vec![&self.description]
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        self.metrics.gather()
-    }
-}
-
-/// Answers Prometheus: `prometheus@internal`.
-pub(super) struct Exposition {
-    registry: Registry,
-}
-
-impl Exposition {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
-        // The registry asks for one description; names and labels of the others come and go.
-        let description = Desc::new(
-            RELOADS.to_owned(),
-            "Counts of requests.".to_owned(),
-            Vec::new(),
-            Default::default(),
-        )?;
-        registry.register(Box::new(Gathered { metrics, description }))?;
-        registry.register(Box::new(ProcessCollector::for_self()))?;
-        Ok(Self { registry })
-    }
-}
-
-#[async_trait]
-impl Handler for Exposition {
-    async fn handle(&self, _: Request) -> Result<Response, ProxyError> {
-        let registry = self.registry.clone();
-        // Reads /proc and may have much to write.
-        let text = tokio::task::spawn_blocking(move || {
-            TextEncoder::new().encode_to_string(&registry.gather())
-        });
-        let text = text.await.map_err(|error| ProxyError::Internal(error.to_string()))?;
-        let text = text.map_err(|error| ProxyError::Internal(error.to_string()))?;
-        let mut response = Response::new(Body::from(text));
-        let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-        Ok(response)
-    }
 }

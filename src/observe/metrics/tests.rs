@@ -6,16 +6,26 @@ use std::time::Duration;
 use ::http::{HeaderName, Method};
 use prometheus::TextEncoder;
 
-use super::{Certificate, Exposition, Kind, Metrics, Number, Options, ServerUp, Source};
-use crate::observe::Protocol;
-use crate::observe::testing::Sample;
+use super::family::{Family, Value};
+use super::prometheus::{Exposition, family};
+use super::reader::ReaderId;
+use super::{Certificate, Kind, Metrics, Number, ServerUp, Sinks, Source};
+use crate::observe::options::{self, Prometheus as Options};
+use crate::observe::testing::{Sample, nowhere};
+use crate::observe::{Error, Protocol};
+
+fn all(options: &options::Metrics) -> Result<Metrics, Error> {
+    let sinks = Sinks::new(options, nowhere);
+    Metrics::new(&sinks.readings, &sinks.headers, options.add_internals)
+}
 
 fn metrics(options: &Options) -> Metrics {
-    Metrics::new(options, false).unwrap()
+    let prometheus = Some(options.clone());
+    all(&options::Metrics { prometheus, ..Default::default() }).unwrap()
 }
 
 fn text(metrics: &Metrics) -> String {
-    let mut families = metrics.gather();
+    let mut families: Vec<_> = metrics.gather(ReaderId(0)).into_iter().map(family).collect();
     families.sort_by(|one, other| one.name().cmp(other.name()));
     let text = TextEncoder::new().encode_to_string(&families).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.contains("_config_"));
@@ -117,7 +127,8 @@ fn wrong_labels_are_refused() {
     {
         let mut options = Options::default();
         options.header_labels.insert(label.to_owned(), header.to_owned());
-        assert!(Metrics::new(&options, false).is_err(), "{label} {header}");
+        let options = options::Metrics { prometheus: Some(options), ..Default::default() };
+        assert!(all(&options).is_err(), "{label} {header}");
     }
 }
 
@@ -196,8 +207,7 @@ traefik_tls_certs_not_after{cn="example.org",sans="example.org,www.example.org",
 fn the_registry_has_ours_and_those_of_the_process() {
     let metrics = Arc::new(metrics(&Options::default()));
     Sample::default().summary(|summary| metrics.finished(summary));
-    let exposition = Exposition::new(metrics).unwrap();
-    let text = TextEncoder::new().encode_to_string(&exposition.registry.gather()).unwrap();
+    let text = Exposition::new(metrics, ReaderId(0)).unwrap().text().unwrap();
     for line in [
         "# TYPE traefik_config_reloads_total counter",
         "# TYPE traefik_entrypoint_request_duration_seconds histogram",
@@ -205,6 +215,66 @@ fn the_registry_has_ours_and_those_of_the_process() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
+}
+
+fn found<'a>(families: &'a [Family], name: &str) -> Option<&'a Value> {
+    let family = families.iter().find(|family| family.name == name)?;
+    family.points.first().map(|point| &point.value)
+}
+
+/// static.md §8: each backend has its own labels, buckets and pace.
+#[test]
+fn each_sink_reads_sums_of_its_own() {
+    let options = options::Metrics {
+        prometheus: Some(Options { buckets: vec![0.01, 1.0], ..Options::default() }),
+        stats_d: Some(options::StatsD { add_services_labels: false, ..Default::default() }),
+        otlp: Some(options::OtlpMetrics { explicit_boundaries: vec![0.02], ..Default::default() }),
+        ..Default::default()
+    };
+    let metrics = all(&options).unwrap();
+    let [prometheus, lines, otlp] = [0, 1, 2].map(ReaderId);
+    metrics.plan_applied();
+    Sample::default().summary(|summary| metrics.finished(summary));
+    let name = "traefik_entrypoint_request_duration_seconds";
+    let buckets = |reader| match found(&metrics.gather(reader), name) {
+        Some(Value::Durations(durations)) => durations.buckets.clone(),
+        other => panic!("no durations: {other:?}"),
+    };
+    assert_eq!(buckets(prometheus), [(0.01, 0), (1.0, 1)]);
+    assert_eq!(buckets(otlp), [(0.02, 1)]);
+    let first = metrics.gather(lines);
+    assert!(found(&first, "traefik_service_requests_total").is_none());
+    match found(&first, name) {
+        Some(Value::Durations(durations)) => assert_eq!(durations.samples, [0.012]),
+        other => panic!("no durations: {other:?}"),
+    }
+    Sample::default().summary(|summary| metrics.finished(summary));
+    let total = "traefik_entrypoint_requests_total";
+    let reloads = "traefik_config_reloads_total";
+    let second = metrics.gather(lines);
+    assert_eq!(found(&second, total), Some(&Value::Counter(1.0)), "what has changed");
+    assert_eq!(found(&second, reloads), Some(&Value::Counter(0.0)));
+    let sums = metrics.gather(otlp);
+    assert_eq!(found(&sums, total), Some(&Value::Counter(2.0)), "sums");
+    assert_eq!(found(&sums, reloads), Some(&Value::Counter(1.0)));
+    assert!(found(&metrics.gather(lines), total).is_none(), "nothing new");
+}
+
+#[test]
+fn single_durations_are_limited_and_chosen_fairly() {
+    let stats_d = Some(options::StatsD::default());
+    let metrics = all(&options::Metrics { stats_d, ..Default::default() }).unwrap();
+    let mut sample = Sample::default();
+    for number in 0..5000_u64 {
+        sample.duration = Duration::from_millis(number);
+        sample.summary(|summary| metrics.finished(summary));
+    }
+    let families = metrics.gather(ReaderId(0));
+    let name = "traefik_entrypoint_request_duration_seconds";
+    let Some(Value::Durations(durations)) = found(&families, name) else { panic!("none") };
+    assert_eq!((durations.count, durations.samples.len()), (5000, 512));
+    let late = durations.samples.iter().filter(|seconds| **seconds >= 2.5).count();
+    assert!((180..330).contains(&late), "{late} of 512 are from the second half");
 }
 
 struct Nothing;

@@ -3,6 +3,7 @@
 pub(crate) mod backend;
 pub(crate) mod certificates;
 pub(crate) mod client;
+pub(crate) mod collector;
 pub(crate) mod full;
 pub(crate) mod h1;
 pub(crate) mod h2;

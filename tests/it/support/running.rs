@@ -106,12 +106,21 @@ impl Running {
 
     /// Starts the program in a prepared folder, and waits until it says that it is ready.
     pub(crate) async fn start_in(folder: tempfile::TempDir) -> Self {
+        Self::start_with(folder, &[]).await
+    }
+
+    /// The same, with these variables of the environment.
+    pub(crate) async fn start_with(
+        folder: tempfile::TempDir,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let ready = folder.path().join("ready");
         let log = std::fs::File::create(folder.path().join("pontoon.out")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_pontoon"))
             .arg("--configFile=pontoon.yml")
             .env_clear()
             .env("PONTOON_READY_FILE", &ready)
+            .envs(environment.iter().copied())
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
