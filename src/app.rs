@@ -52,7 +52,7 @@ const FIRST_DOCUMENT_MAX: Duration = Duration::from_secs(2);
 /// Runs the proxy until it is told to end.
 pub(crate) fn run(loaded: Loaded) -> Result<()> {
     let startup = &loaded.startup;
-    let log = observe::log::init(&startup.log.clone().unwrap_or_default())?;
+    let log = observe::log::init(&startup.log.clone().unwrap_or_default(), upstream::outlet)?;
     // Before any thread runs: only then can the offset of local time be found.
     let observers = Observers::new(
         startup.access_log.as_ref(),
@@ -103,7 +103,7 @@ async fn serve(
         store: store.clone(),
         dropped_lines: observers.dropped_lines(),
     }));
-    observers.start(&tasks);
+    observers.start(&log, &tasks);
     tasks.spawn(observers.clone().run(log, tasks.stop_token()));
     tasks.spawn(tell_plans(observers.clone(), view.clone(), tasks.stop_token()));
     let settings = Arc::new(settings(&startup, services)?);

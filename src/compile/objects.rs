@@ -465,11 +465,12 @@ impl<'a> Objects<'a> {
     /// One middleware that is no chain, with its span.
     fn link(&self, name: &str, user: &Arc<str>) -> Result<Link, String> {
         let middleware = self.one(name, user)?;
-        let span = match self.middleware_options(name) {
-            Ok(options) if self.settings.traced => options.span_name(),
-            Ok(_) | Err(_) => None,
+        let span = if self.settings.traced {
+            self.middleware_options(name)?.span_name().map(|kind| Box::new((name.into(), kind)))
+        } else {
+            None
         };
-        Ok(Link { middleware, span: span.map(|kind| Box::new((name.into(), kind))) })
+        Ok(Link { middleware, span })
     }
 
     /// One middleware that is no chain.

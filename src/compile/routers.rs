@@ -704,12 +704,7 @@ fn route(traced: bool, parts: &Parts, name: &str, report: &RouterReport) -> Rout
         leads_on: parts.below.is_some(),
         handler: if detailed {
             let rule = (*report.options.rule).into();
-            Arc::new(Traced {
-                router: name.into(),
-                rule,
-                service: service.clone(),
-                inner: handler,
-            })
+            Arc::new(Traced { router: name.into(), rule, service: service.clone(), inner: handler })
         } else {
             handler
         },

@@ -413,6 +413,19 @@ mod tests {
         );
     }
 
+    /// static.md §3, `observability.tracing` and `traceVerbosity`.
+    #[test]
+    fn entry_points_say_how_much_is_traced() {
+        for (text, traces) in [
+            ("{}", Traces::Minimal),
+            (r#"{"traceVerbosity":"detailed"}"#, Traces::Detailed),
+            (r#"{"tracing":false,"traceVerbosity":"detailed"}"#, Traces::None),
+        ] {
+            let options: Observability = serde_json::from_str(text).unwrap();
+            assert_eq!(options.traces(), traces, "{text}");
+        }
+    }
+
     #[test]
     fn what_is_written_reads_back_equal() {
         let text = r#"{"address":"[::1]:443/tcp","allowACMEByPass":true,"reusePort":true,"asDefault":true,

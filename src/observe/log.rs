@@ -2,7 +2,7 @@
 //!
 //! Traefik v3: observability, logs.
 //!
-//! Differs: rotated files are not compressed, and lines are not sent to an OTLP collector; both are said at start.
+//! Differs: `FATAL` and `PANIC` are errors; records that are sent to a collector do not name the request's trace.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
@@ -11,15 +11,21 @@ use std::time::Duration;
 
 use thiserror::Error;
 use time::format_description::well_known::Rfc3339;
-use tracing::warn;
+use tracing::{error, warn};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
 
 use super::file::{LineFile, Rotation, utc};
 use super::options::Log;
+use super::outlet::Connect;
+use super::records::{Records, Sent, records};
 use crate::clock;
+use crate::task::Group;
 
 const MEGABYTE: u64 = 1 << 20;
 const MEGABYTES_DEFAULT: u64 = 100;
@@ -35,12 +41,22 @@ pub(crate) enum Error {
 }
 
 /// The log that is set up; keeps its file.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Handle {
     file: Option<SharedFile>,
+    /// Records that nobody sends yet.
+    records: Arc<Mutex<Option<Records>>>,
 }
 
 impl Handle {
+    /// Starts what sends lines to a collector, once; it ends with the group.
+    pub(crate) fn start(&self, tasks: &Group) {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(records) = records {
+            tasks.spawn(records.run(tasks.stop_token()));
+        }
+    }
+
     /// Opens the file again, after it was moved away.
     pub(crate) fn reopen(&self) {
         let Some(file) = &self.file else { return };
@@ -65,42 +81,46 @@ fn filter(level: LevelFilter) -> EnvFilter {
     EnvFilter::new(format!("{level},{}", directives.join(",")))
 }
 
-/// Sets up the log of the program, once. `RUST_LOG` has no say in it.
-pub(crate) fn init(options: &Log) -> Result<Handle, Error> {
-    let handle = Handle { file: open(options)? };
-    let writer = match &handle.file {
+/// Sets up the log of the program, once. `RUST_LOG` has no say in it. A collector is reached by `connect`.
+pub(crate) fn init(options: &Log, connect: Connect) -> Result<Handle, Error> {
+    let file = open(options)?;
+    let writer = match &file {
         Some(file) => BoxMakeWriter::new(file.clone()),
         None => BoxMakeWriter::new(io::stdout),
     };
     let level = level(&options.level);
     let detailed = level >= LevelFilter::DEBUG;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter(level))
+    let lines = fmt::layer()
         .with_timer(WallClock)
         .with_target(detailed)
         .with_file(detailed)
         .with_line_number(detailed)
-        .with_ansi(!options.no_color && handle.file.is_none() && io::stdout().is_terminal())
+        .with_ansi(!options.no_color && file.is_none() && io::stdout().is_terminal())
         .with_writer(writer);
-    let result = match options.format.as_str() {
-        "json" => builder.json().flatten_event(true).try_init(),
-        _ => builder.try_init(),
+    let lines = match options.format.as_str() {
+        "json" => lines.json().flatten_event(true).boxed(),
+        _ => lines.boxed(),
     };
+    let sent = options.otlp.as_ref().map(|otlp| records("log.otlp", otlp, connect));
+    let (queue, records, problem) = match sent {
+        Some(Ok((queue, records))) => (Some(queue), Some(records), None),
+        Some(Err(problem)) => (None, None, Some(problem)),
+        None => (None, None, None),
+    };
+    let all = tracing_subscriber::registry().with(filter(level)).with(lines);
+    let result = all.with(queue.map(Sent)).try_init();
     result.map_err(|_second| Error::Twice)?;
+    if let Some(problem) = problem {
+        error!(problem, "log.otlp: cannot be used");
+    }
     report(options);
-    Ok(handle)
+    Ok(Handle { file, records: Arc::new(Mutex::new(records)) })
 }
 
 /// Says what of `options` has no effect.
 fn report(options: &Log) {
     if !matches!(options.format.as_str(), "" | "common" | "json") {
         warn!(format = options.format, "log.format: unknown; `common` is used");
-    }
-    if options.compress {
-        warn!("log.compress: rotated files are not compressed");
-    }
-    if options.otlp.is_some() {
-        warn!("log.otlp: lines are written locally only");
     }
 }
 

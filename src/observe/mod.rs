@@ -10,6 +10,7 @@ pub(crate) mod options;
 mod otlp;
 mod outlet;
 mod protocol;
+mod records;
 #[cfg(test)]
 mod testing;
 pub(crate) mod trace;

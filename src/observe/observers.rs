@@ -12,6 +12,7 @@ use tracing::warn;
 use super::access_log::AccessLog;
 use super::metrics::{Exposition, Metrics, Pushed, Sinks, Source, push};
 use super::outlet::Connect;
+use super::records::Records;
 use super::trace::{Spans, Tracer};
 use super::{Observer, Summary, log, options};
 use crate::http::SharedHandler;
@@ -48,6 +49,7 @@ pub(crate) struct Observers {
 struct Waiting {
     metrics: Vec<Pushed>,
     spans: Option<Spans>,
+    records: Option<Records>,
 }
 
 impl Observers {
@@ -72,17 +74,20 @@ impl Observers {
             }
             (None, _) | (_, None) => None,
         };
-        let access_log = access_log.map(AccessLog::start).transpose()?;
+        let started = access_log.map(|options| AccessLog::start(options, connect)).transpose()?;
+        let (access_log, records) = started.unzip();
+        let records = records.flatten();
         let traced = tracing.and_then(|options| Tracer::new(options, metrics, connect));
         let (tracer, spans) = traced.unzip();
-        let waiting = Mutex::new(Waiting { metrics: sinks.pushed, spans });
+        let waiting = Mutex::new(Waiting { metrics: sinks.pushed, spans, records });
         Ok(Arc::new(Self { access_log, metrics: counted, exposition, tracer, waiting }))
     }
 
     /// Starts what sends to others, once; it ends with the group.
-    pub(crate) fn start(&self, tasks: &Group) {
+    pub(crate) fn start(&self, log: &log::Handle, tasks: &Group) {
+        log.start(tasks);
         let waiting = &mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let Waiting { metrics, spans } = std::mem::take(waiting);
+        let Waiting { metrics, spans, records } = std::mem::take(waiting);
         if let Some(counted) = &self.metrics {
             for pushed in metrics {
                 tasks.spawn(push(counted.clone(), pushed, tasks.stop_token()));
@@ -90,6 +95,9 @@ impl Observers {
         }
         if let Some(spans) = spans {
             tasks.spawn(spans.run(tasks.stop_token()));
+        }
+        if let Some(records) = records {
+            tasks.spawn(records.run(tasks.stop_token()));
         }
     }
 
@@ -124,7 +132,7 @@ impl Observers {
 
     /// Counts lines of the access log that were dropped because the disk was too slow; `None` without an access log.
     pub(crate) fn dropped_lines(&self) -> Option<Arc<AtomicU64>> {
-        self.access_log.as_ref().map(AccessLog::dropped)
+        self.access_log.as_ref().and_then(AccessLog::dropped)
     }
 
     /// Opens the files again at each SIGUSR1, until `stop`.
@@ -176,6 +184,7 @@ impl Observer for Observers {
 
     fn wants_target(&self) -> bool {
         self.access_log.is_some()
+            || self.metrics.as_ref().is_some_and(|metrics| metrics.wants_target())
     }
 
     fn wants_headers(&self) -> bool {

@@ -33,7 +33,7 @@ pub(crate) struct Log {
     /// Rotated files that are kept. Default: 0, all.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) max_backups: i64,
-    /// Compresses rotated files. Default: false.
+    /// Rotated files are compressed, as by Traefik, whatever it says. Default: false.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) compress: bool,
     /// Also sends the lines to a collector. Needs `experimental.otlpLogs`.

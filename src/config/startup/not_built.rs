@@ -2,7 +2,6 @@
 
 use super::{Experimental, Startup};
 use crate::entrypoint;
-use crate::observe::options::Log;
 
 /// A key, and whether it is set.
 type Entry<T = Startup> = (&'static str, fn(&T) -> bool);
@@ -28,12 +27,6 @@ const NOT_BUILT: &[Entry] = &[
     ("providers.redis", |s| s.providers.redis.is_some()),
     ("providers.http", |s| s.providers.http.is_some()),
     ("providers.plugin", |s| !s.providers.plugin.is_empty()),
-    ("log.maxSize", |s| log(s, |log| log.max_size != 0)),
-    ("log.maxAge", |s| log(s, |log| log.max_age != 0)),
-    ("log.maxBackups", |s| log(s, |log| log.max_backups != 0)),
-    ("log.compress", |s| log(s, |log| log.compress)),
-    ("log.otlp", |s| log(s, |log| log.otlp.is_some())),
-    ("accessLog.otlp", |s| s.access_log.as_ref().is_some_and(|log| log.otlp.is_some())),
     ("experimental.plugins", |s| experimental(s, |e| !e.plugins.is_empty())),
     ("experimental.localPlugins", |s| experimental(s, |e| !e.local_plugins.is_empty())),
     ("cluster.join", |s| s.cluster.as_ref().is_some_and(|cluster| !cluster.join.is_empty())),
@@ -65,10 +58,6 @@ pub(crate) fn not_built(startup: &Startup) -> Vec<String> {
         keys.extend(set.map(|(key, _)| format!("entryPoints.{name}.{key}")));
     }
     keys
-}
-
-fn log(startup: &Startup, test: fn(&Log) -> bool) -> bool {
-    startup.log.as_ref().is_some_and(test)
 }
 
 fn experimental(startup: &Startup, test: fn(&Experimental) -> bool) -> bool {

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderValue, Version};
 use itoa::Integer;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use time::UtcOffset;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::fields::{FIELDS, Field, Fields, Mode};
 use super::{text, times};
-use crate::observe::Summary;
+use crate::observe::{Summary, otlp};
 
 const REDACTED: &str = "REDACTED";
 
@@ -37,6 +38,17 @@ pub(super) struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// The line as attributes of a log record.
+    pub(super) fn attributes(&self) -> Vec<KeyValue> {
+        let mut all = Vec::new();
+        for (field, name) in FIELDS.iter().filter(|(field, _)| self.fields.keeps(*field)) {
+            self.member(&mut all, *field, name);
+        }
+        self.headers(&mut all, "request_", self.summary.request_headers);
+        self.headers(&mut all, "downstream_", self.summary.response_headers);
+        all
+    }
+
     /// Appends the line to `out`, with its line feed.
     pub(super) fn write(&self, format: Format, out: &mut Vec<u8>) {
         match format {
@@ -173,9 +185,10 @@ impl Line<'_> {
         out.extend_from_slice(b"}\n");
     }
 
-    fn member(&self, object: &mut Object<'_>, field: Field, name: &str) {
+    fn member(&self, object: &mut impl Members, field: Field, name: &str) {
         let summary = self.summary;
-        let nanoseconds = |duration: Duration| duration.as_nanos();
+        let nanoseconds =
+            |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         match field {
             Field::ClientAddr => object.text(name, &text::socket_address(summary.client)),
             Field::ClientHost => object.text(name, &self.client_host()),
@@ -235,7 +248,7 @@ impl Line<'_> {
     }
 
     /// Headers under their canonical names, in the order of these. Values of a name are joined by `,`.
-    fn headers(&self, object: &mut Object<'_>, prefix: &str, headers: Option<&HeaderMap>) {
+    fn headers(&self, object: &mut impl Members, prefix: &str, headers: Option<&HeaderMap>) {
         let Some(headers) = headers else { return };
         let mut names: Vec<&str> = headers.keys().map(::http::HeaderName::as_str).collect();
         names.sort_unstable();
@@ -249,6 +262,22 @@ impl Line<'_> {
                 }
             };
             object.text(&format!("{prefix}{}", canonical(name)), &value);
+        }
+    }
+}
+
+/// Takes the members of a line, one after the other.
+trait Members {
+    fn text(&mut self, name: &str, value: &str);
+
+    fn number(&mut self, name: &str, value: impl Into<u64>);
+
+    fn time(&mut self, name: &str, since_epoch: Duration, offset: UtcOffset);
+
+    /// Leaves the member out where there is no value.
+    fn text_of(&mut self, name: &str, value: Option<impl AsRef<str>>) {
+        if let Some(value) = value {
+            self.text(name, value.as_ref());
         }
     }
 }
@@ -267,7 +296,9 @@ impl Object<'_> {
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b"\":");
     }
+}
 
+impl Members for Object<'_> {
     fn text(&mut self, name: &str, value: &str) {
         self.name(name);
         text::json(self.out, value);
@@ -280,16 +311,26 @@ impl Object<'_> {
         self.out.push(b'"');
     }
 
-    /// Leaves the member out where there is no value.
-    fn text_of(&mut self, name: &str, value: Option<impl AsRef<str>>) {
-        if let Some(value) = value {
-            self.text(name, value.as_ref());
-        }
+    fn number(&mut self, name: &str, value: impl Into<u64>) {
+        self.name(name);
+        text::number(self.out, value.into());
+    }
+}
+
+/// Attributes of a log record.
+impl Members for Vec<KeyValue> {
+    fn text(&mut self, name: &str, value: &str) {
+        self.push(otlp::text(name, value));
     }
 
-    fn number(&mut self, name: &str, value: impl Integer) {
-        self.name(name);
-        text::number(self.out, value);
+    fn number(&mut self, name: &str, value: impl Into<u64>) {
+        self.push(otlp::int(name, i64::try_from(value.into()).unwrap_or(i64::MAX)));
+    }
+
+    fn time(&mut self, name: &str, since_epoch: Duration, offset: UtcOffset) {
+        let mut text = Vec::new();
+        times::put_rfc3339(&mut text, since_epoch, offset);
+        self.push(otlp::text(name, String::from_utf8_lossy(&text)));
     }
 }
 

@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use time::UtcOffset;
 use tracing::error;
 
@@ -26,6 +27,9 @@ use self::line::{Format, Line};
 use self::writer::{Output, Writer};
 use super::file::LineFile;
 use super::options::{AccessLog as Options, AccessLogFilters};
+use super::otlp::Queue;
+use super::outlet::Connect;
+use super::records::{Records, access, records};
 use super::{Error, Summary};
 use crate::clock;
 
@@ -37,29 +41,41 @@ pub(super) struct AccessLog {
     add_internals: bool,
     offset: UtcOffset,
     count: AtomicU64,
-    writer: Writer,
+    /// Absent where lines go to a collector only.
+    writer: Option<Writer>,
+    /// Present where lines go to a collector.
+    records: Option<Queue<LogRecord>>,
 }
 
 impl AccessLog {
-    /// Opens the file and starts the thread. Call it before other threads run: the offset of local time is not known
-    /// later, and UTC stands in for it.
-    pub(super) fn start(options: &Options) -> Result<Self, Error> {
-        let output = if options.file_path.is_empty() {
-            Output::Stdout
+    /// Opens the file and starts the thread; the records are to be sent by the caller. Call it before other threads run:
+    /// the offset of local time is not known later, and UTC stands in for it.
+    pub(super) fn start(
+        options: &Options,
+        connect: Connect,
+    ) -> Result<(Self, Option<Records>), Error> {
+        let sent = options.otlp.as_ref().and_then(|otlp| {
+            records("accessLog.otlp", otlp, connect)
+                .map_err(|problem| error!(problem, "accessLog.otlp: cannot be used"))
+                .ok()
+        });
+        let (queue, sent) = sent.unzip();
+        let writer = if queue.is_none() || options.dual_output {
+            Some(Writer::start(output(options)?).map_err(Error::Thread)?)
         } else {
-            let file = LineFile::open(Path::new(&options.file_path), None)
-                .map_err(|source| Error::Open { path: options.file_path.clone(), source })?;
-            Output::File(file)
+            None
         };
-        Ok(Self {
+        let log = Self {
             format: format(&options.format),
             fields: Fields::new(options.fields.as_ref()),
             filter: Filter::new(options.filters.as_ref())?,
             add_internals: options.add_internals,
             offset: UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC),
             count: AtomicU64::new(0),
-            writer: Writer::start(output).map_err(Error::Thread)?,
-        })
+            writer,
+            records: queue,
+        };
+        Ok((log, sent))
     }
 
     /// True if lines need headers of requests or responses.
@@ -78,21 +94,39 @@ impl AccessLog {
         }
         let line =
             Line { summary, fields: &self.fields, count, now: clock::now(), offset: self.offset };
-        self.writer.add(|out| line.write(self.format, out));
+        if let Some(records) = &self.records {
+            records.add(access(line.now, summary.trace, line.attributes()));
+        }
+        if let Some(writer) = &self.writer {
+            writer.add(|out| line.write(self.format, out));
+        }
     }
 
     pub(super) fn reopen(&self) {
-        self.writer.reopen();
+        if let Some(writer) = &self.writer {
+            writer.reopen();
+        }
     }
 
     pub(super) fn end(&self) {
-        self.writer.end();
+        if let Some(writer) = &self.writer {
+            writer.end();
+        }
     }
 
     /// Counts lines that were dropped because the disk was too slow.
-    pub(super) fn dropped(&self) -> Arc<AtomicU64> {
-        self.writer.dropped()
+    pub(super) fn dropped(&self) -> Option<Arc<AtomicU64>> {
+        self.writer.as_ref().map(Writer::dropped)
     }
+}
+
+fn output(options: &Options) -> Result<Output, Error> {
+    if options.file_path.is_empty() {
+        return Ok(Output::Stdout);
+    }
+    let file = LineFile::open(Path::new(&options.file_path), None)
+        .map_err(|source| Error::Open { path: options.file_path.clone(), source })?;
+    Ok(Output::File(file))
 }
 
 fn format(name: &str) -> Format {

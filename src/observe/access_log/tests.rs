@@ -14,7 +14,8 @@ use crate::config::value;
 use crate::observe::options::{
     AccessLogFields, AccessLogFilters, AccessLogHeaders, AccessLogQuery,
 };
-use crate::observe::testing::Sample;
+use crate::observe::testing::{Sample, nowhere};
+use crate::observe::trace::Ids;
 
 fn line(sample: &Sample, options: &AccessLogFields, format: Format) -> String {
     let fields = Fields::new(Some(options));
@@ -46,6 +47,29 @@ fn common_line() {
         "192.0.2.7 - - [14/Nov/2023:22:13:20 +0000] \"GET /a?b=c HTTP/1.1\" 200 5 \"-\" \"-\" 7 \
          \"web@file\" \"http://10.0.0.1:80\" 12ms\n"
     );
+}
+
+/// static.md §7: `TraceId`, `SpanId`, `trace_id`, `span_id`.
+#[test]
+fn traces_are_named_where_there_are_any() {
+    let ids = Ids { trace: [0xab; 16], span: [1; 8], sampled: false };
+    let sample = Sample { trace: Some(ids), ..Sample::default() };
+    let text = line(&sample, &AccessLogFields::default(), Format::Json);
+    let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (field, value) in [
+        ("TraceId", "ab".repeat(16)),
+        ("trace_id", "ab".repeat(16)),
+        ("SpanId", "01".repeat(8)),
+        ("span_id", "01".repeat(8)),
+    ] {
+        assert_eq!(object[field], value, "{field}");
+    }
+    let mut sorted: Vec<&String> = object.as_object().unwrap().keys().collect();
+    let written = sorted.clone();
+    sorted.sort();
+    assert_eq!(written, sorted, "members stand in the order of their names");
+    let none = line(&Sample::default(), &AccessLogFields::default(), Format::Json);
+    assert!(!none.contains("race"), "{none}");
 }
 
 #[test]
@@ -148,7 +172,7 @@ fn lines_reach_the_file_and_follow_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let (path, moved) = (folder.path().join("access.log"), folder.path().join("moved"));
     let options = Options { file_path: path.to_str().unwrap().to_owned(), ..Options::default() };
-    let log = AccessLog::start(&options).unwrap();
+    let log = AccessLog::start(&options, nowhere).unwrap().0;
     Sample::default().summary(|summary| log.finished(summary));
     let internal = Sample { internal: true, ..Sample::default() };
     internal.summary(|summary| log.finished(summary));
@@ -164,5 +188,5 @@ fn lines_reach_the_file_and_follow_its_name() {
     log.end();
     assert_eq!(std::fs::read_to_string(moved).unwrap().lines().count(), 1);
     assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1000);
-    assert_eq!(log.dropped().load(Ordering::Relaxed), 0);
+    assert_eq!(log.dropped().unwrap().load(Ordering::Relaxed), 0);
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ::http::Method;
 
+use super::conventions::Conventions;
 use crate::observe::{Protocol, Summary};
 
 /// Cells of one core; beyond, the core's table is emptied early.
@@ -47,13 +48,18 @@ pub(super) struct Call {
 impl Call {
     fn of(summary: &Summary<'_>) -> Self {
         let grpc = summary.grpc_status.filter(|_| summary.protocol.has_grpc_status());
-        let known = METHODS.iter().find(|(method, _)| method == summary.method);
         Self {
             code: grpc.unwrap_or(summary.status),
-            method: known.map_or(OTHER_METHOD, |&(_, label)| label),
+            method: method(summary.method),
             protocol: summary.protocol,
         }
     }
+}
+
+/// As the label has it.
+pub(super) fn method(method: &Method) -> &'static str {
+    let known = METHODS.iter().find(|(known, _)| known == method);
+    known.map_or(OTHER_METHOD, |&(_, label)| label)
 }
 
 /// What requests are counted by.
@@ -78,12 +84,22 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    fn new(bounds: usize) -> Self {
+    pub(super) fn new(bounds: usize) -> Self {
         Self { buckets: vec![0; bounds + 1].into(), ..Self::default() }
     }
 
+    /// Counts one duration.
+    pub(super) fn note(&mut self, seconds: f64, bounds: &[f64]) {
+        self.requests += 1;
+        self.seconds += seconds;
+        let bucket = bounds.iter().take_while(|&&bound| seconds > bound).count();
+        if let Some(count) = self.buckets.get_mut(bucket) {
+            *count += 1;
+        }
+    }
+
     /// `places` says which bucket of these each bucket of the other falls into.
-    fn add(&mut self, other: &Self, places: &[usize]) {
+    pub(super) fn add(&mut self, other: &Self, places: &[usize]) {
         self.requests += other.requests;
         self.request_bytes += other.request_bytes;
         self.response_bytes += other.response_bytes;
@@ -151,6 +167,8 @@ pub(super) struct Core {
     cells: HashMap<Key, Cell, BuildHasherDefault<Mix>>,
     /// Connections by entry point; more may have ended here than began.
     connections: Vec<(Arc<str>, i64)>,
+    /// Where a collector wants them.
+    pub(super) conventions: Conventions,
 }
 
 impl Core {
@@ -197,15 +215,10 @@ impl Core {
             by_header: HashMap::new(),
         });
         let seconds = summary.duration.as_secs_f64();
-        cell.counts.requests += 1;
+        cell.counts.note(seconds, bounds);
         cell.counts.request_bytes += summary.request_bytes;
         cell.counts.response_bytes += summary.response_bytes;
-        cell.counts.seconds += seconds;
         cell.retries += u64::from(summary.retry_attempts);
-        let bucket = bounds.iter().take_while(|&&bound| seconds > bound).count();
-        if let Some(count) = cell.counts.buckets.get_mut(bucket) {
-            *count += 1;
-        }
         if samples {
             cell.counts.sample(seconds);
         }
@@ -252,6 +265,8 @@ pub(in crate::observe) struct Wanted {
     pub(in crate::observe) services: bool,
     /// Requests also by labels from headers.
     pub(in crate::observe) by_header: bool,
+    /// Durations by OpenTelemetry's conventions.
+    pub(in crate::observe) conventions: bool,
 }
 
 /// Sums of all cores.

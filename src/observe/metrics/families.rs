@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::cells::{Call, Counts, Scope, Totals};
+use super::conventions::Sums;
 use super::family::{Durations, Family, Label, Point, Value, sorted};
 use super::{Certificate, Kind, Number, ServerUp};
 
@@ -138,6 +139,21 @@ impl Families {
             .iter()
             .map(|(service, count)| counter(labels([("service", &**service)]), *count as f64));
         self.add("traefik_service_retries_total", "Tries after the first, by service.", retries);
+    }
+
+    /// Durations by OpenTelemetry's conventions.
+    pub(super) fn conventions(&mut self, sums: &Sums, bounds: &[f64]) {
+        let (ours, servers) = sums.series();
+        for (name, help, series) in [
+            ("http.server.request.duration", "Duration of HTTP server requests.", ours),
+            ("http.client.request.duration", "Duration of HTTP client requests.", servers),
+        ] {
+            let points = series.into_iter().map(|(labels, counts)| Point {
+                labels,
+                value: Value::Durations(durations(counts, bounds)),
+            });
+            self.add(name, help, points);
+        }
     }
 
     fn tls(&mut self, totals: &Totals, kind: &str) {

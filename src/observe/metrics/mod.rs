@@ -7,6 +7,7 @@
 //! ones count as `other`.
 
 mod cells;
+mod conventions;
 mod families;
 mod family;
 mod influx;
@@ -93,6 +94,8 @@ pub(super) struct Metrics {
     bounds: Box<[f64]>,
     /// A reader wants single durations.
     samples: bool,
+    /// A reader wants durations by OpenTelemetry's conventions.
+    conventions: bool,
     /// Names of labels, and the headers that they are taken from.
     header_labels: Vec<String>,
     headers: Vec<HeaderName>,
@@ -139,6 +142,7 @@ impl Metrics {
             add_internals,
             bounds: bounds.into(),
             samples: readings.iter().any(|reading| reading.keeps == Keeps::Changes),
+            conventions: readings.iter().any(|reading| reading.wanted.conventions),
             header_labels: headers.keys().cloned().collect(),
             headers: names,
             cores: PerCore::new(Core::default),
@@ -152,6 +156,11 @@ impl Metrics {
         !self.headers.is_empty()
     }
 
+    /// True if series are told apart by hosts.
+    pub(super) fn wants_target(&self) -> bool {
+        self.conventions
+    }
+
     pub(super) fn finished(&self, summary: &Summary<'_>) {
         if !summary.metrics || (summary.internal && !self.add_internals) {
             return;
@@ -159,6 +168,9 @@ impl Metrics {
         let labels = self.wants_headers().then(|| self.labels_of(summary.request_headers));
         let mut core = self.cores.local();
         core.count(summary, (&self.bounds, self.samples), labels);
+        if self.conventions {
+            core.conventions.count(summary, &self.bounds);
+        }
         if core.is_full() {
             let cells = core.take();
             drop(core);
@@ -197,10 +209,11 @@ impl Metrics {
 
     /// What a reader is told.
     fn gather(&self, reader: ReaderId) -> Vec<Family> {
-        let mut cells = Vec::new();
+        let (mut cells, mut conventions) = (Vec::new(), Vec::new());
         let mut open: Vec<(Arc<str>, i64)> = Vec::new();
         self.cores.each(|core| {
             cells.append(&mut core.take());
+            conventions.push(std::mem::take(&mut core.conventions));
             open.extend(core.open_connections().cloned());
         });
         let mut connections = BTreeMap::new();
@@ -211,6 +224,11 @@ impl Metrics {
         families.open_connections(&connections);
         let mut state = self.state();
         state.add(&cells);
+        for reader in &mut state.readers {
+            for more in &conventions {
+                reader.add_conventions(more);
+            }
+        }
         let State { readers, reloads, last_reload } = &mut *state;
         let Some(reader) = readers.get_mut(reader.0) else { return Vec::new() };
         let changes = reader.keeps == Keeps::Changes;
@@ -224,6 +242,7 @@ impl Metrics {
         let by_header = reader.wanted.by_header;
         let header_labels = if by_header { &self.header_labels[..] } else { &[] };
         families.totals(&reader.totals, &reader.bounds, header_labels);
+        families.conventions(&reader.conventions, &reader.bounds);
         let source = self.source.get();
         if changes {
             reader.totals = cells::Totals::default();

@@ -2,8 +2,7 @@
 //!
 //! Traefik v3: observability, metrics, OTLP. Names and labels are those of Prometheus.
 //!
-//! Differs: the cluster's own numbers are told, too; `http.server.request.duration` and
-//! `http.client.request.duration` are not.
+//! Differs: the cluster's own numbers are told, too.
 
 use std::time::Duration;
 
@@ -18,12 +17,15 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 
-use super::family::{Durations, Family, Point, Value};
+use super::family::{Durations, Family, Label, Point, Value};
 use super::push::Sink;
 use crate::clock;
 use crate::observe::options::OtlpMetrics;
-use crate::observe::otlp::{Exporter, Signal, Target, resource, scope, text};
+use crate::observe::otlp::{Exporter, Signal, Target, int, resource, scope, text};
 use crate::observe::outlet::Connect;
+
+/// Labels that are numbers by OpenTelemetry's conventions.
+const NUMBERS: [&str; 2] = ["http.response.status_code", "server.port"];
 
 /// Pushes to a collector.
 pub(super) struct Otlp {
@@ -107,7 +109,11 @@ fn metric(family: &Family, times: (u64, u64)) -> Metric {
 
 fn attributes(point: &Point) -> Vec<KeyValue> {
     let labels = point.labels.iter();
-    labels.map(|label| text(label.name.clone(), label.value.clone())).collect()
+    let attribute = |label: &Label| match label.value.parse() {
+        Ok(number) if NUMBERS.contains(&&*label.name) => int(label.name.clone(), number),
+        Ok(_) | Err(_) => text(label.name.clone(), label.value.clone()),
+    };
+    labels.map(attribute).collect()
 }
 
 fn number(point: &Point, (since, now): (u64, u64)) -> Option<NumberDataPoint> {
@@ -142,7 +148,6 @@ fn durations(point: &Point, (since, now): (u64, u64)) -> Option<HistogramDataPoi
 
 #[cfg(test)]
 mod tests {
-    use super::super::family::Label;
     use super::*;
 
     /// static.md §8: durations are histograms with explicit boundaries.

@@ -1,6 +1,7 @@
 //! What one sink has been told: sums of its own, so that each sink takes them at its own pace.
 
 use super::cells::{Cell, Totals, Wanted};
+use super::conventions::{Conventions, Sums};
 
 /// What a sink asks for.
 #[derive(Debug, Clone)]
@@ -32,6 +33,7 @@ pub(super) struct Reader {
     /// For each bucket of the cells, the one of this reader.
     places: Box<[usize]>,
     pub(super) totals: Totals,
+    pub(super) conventions: Sums,
     /// Reloads that were told, where only changes are.
     pub(super) reloads: u64,
 }
@@ -48,7 +50,14 @@ impl Reader {
             places,
             bounds: bounds.into(),
             totals: Totals::default(),
+            conventions: Sums::default(),
             reloads: 0,
+        }
+    }
+
+    pub(super) fn add_conventions(&mut self, more: &Conventions) {
+        if self.wanted.conventions {
+            self.conventions.add(more, &self.places, self.bounds.len());
         }
     }
 
@@ -72,8 +81,13 @@ mod tests {
 
     #[test]
     fn buckets_of_all_fall_into_those_of_one() {
-        let wanted =
-            Wanted { entry_points: true, routers: false, services: false, by_header: false };
+        let wanted = Wanted {
+            entry_points: true,
+            routers: false,
+            services: false,
+            by_header: false,
+            conventions: false,
+        };
         let reading = Reading { wanted, bounds: vec![1.0, f64::NAN, 0.1], keeps: Keeps::Sums };
         let reader = Reader::new(&reading, &[0.05, 0.1, 0.5, 1.0, 5.0]);
         assert_eq!(*reader.bounds, [0.1, 1.0]);

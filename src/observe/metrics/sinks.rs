@@ -73,6 +73,7 @@ impl Sinks {
                         routers: options.add_routers_labels,
                         services: options.add_services_labels,
                         by_header: false,
+                        conventions: true,
                     };
                     let bounds = options.explicit_boundaries.clone();
                     let reading = Reading { wanted, bounds, keeps: Keeps::Sums };
@@ -91,6 +92,7 @@ impl Sinks {
             routers: options.add_routers_labels,
             services: options.add_services_labels,
             by_header: !options.header_labels.is_empty(),
+            conventions: false,
         };
         let bounds = options.buckets.clone();
         self.prometheus = Some(self.reader(Reading { wanted, bounds, keeps: Keeps::Sums }));
@@ -103,7 +105,8 @@ impl Sinks {
         (entry_points, routers, services): (bool, bool, bool),
         every: value::Duration,
     ) {
-        let wanted = Wanted { entry_points, routers, services, by_header: false };
+        let wanted =
+            Wanted { entry_points, routers, services, by_header: false, conventions: false };
         let reading = Reading { wanted, bounds: Vec::new(), keeps: Keeps::Changes };
         self.push(sink, reading, every);
     }

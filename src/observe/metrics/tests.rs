@@ -260,6 +260,35 @@ fn each_sink_reads_sums_of_its_own() {
     assert!(found(&metrics.gather(lines), total).is_none(), "nothing new");
 }
 
+/// Beside Traefik's own, collectors get what OpenTelemetry's conventions ask for.
+#[test]
+fn collectors_get_durations_by_conventions() {
+    let options = options::Metrics {
+        prometheus: Some(Options::default()),
+        otlp: Some(options::OtlpMetrics::default()),
+        ..Default::default()
+    };
+    let metrics = all(&options).unwrap();
+    assert!(metrics.wants_target());
+    let failed = Sample { status: 502, ..Sample::default() };
+    failed.summary(|summary| metrics.finished(summary));
+    let families = metrics.gather(ReaderId(1));
+    let labels = |name: &str| {
+        let family = families.iter().find(|family| family.name == name).unwrap();
+        let labels = family.points[0].labels.iter();
+        labels.map(|label| format!("{}={}", label.name, label.value)).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        labels("http.server.request.duration"),
+        "error.type=502 http.request.method=GET http.response.status_code=502 \
+         network.protocol.name=http/1.1 network.protocol.version=1.1 \
+         server.address=example.org:8080 url.scheme=http"
+    );
+    let client = labels("http.client.request.duration");
+    assert!(client.contains("server.address=10.0.0.1:80 server.port=80"), "{client}");
+    assert!(!text(&metrics).contains("server.address"), "Prometheus does not");
+}
+
 #[test]
 fn single_durations_are_limited_and_chosen_fairly() {
     let stats_d = Some(options::StatsD::default());

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram};
+use tokio_rustls::TlsAcceptor;
 
-use super::h1::{Head, Reader};
+use super::h1::{Head, Reader, Stream};
 use super::running::eventually;
 
 /// A message as it came, unpacked.
@@ -57,7 +58,24 @@ impl Collector {
         collector
     }
 
-    async fn requests(&self, stream: TcpStream) {
+    /// The same over TLS.
+    pub(crate) async fn https(config: rustls::ServerConfig) -> Self {
+        let (listener, collector) = Self::bind(0).await;
+        let (accepting, acceptor) = (collector.clone(), TlsAcceptor::from(Arc::new(config)));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (collector, acceptor) = (accepting.clone(), acceptor.clone());
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        collector.requests(stream).await;
+                    }
+                });
+            }
+        });
+        collector
+    }
+
+    async fn requests<S: Stream>(&self, stream: S) {
         let mut reader = Reader::new(stream);
         while let Ok(Some(head)) = reader.head().await {
             let Ok(body) = reader.body(&head, false).await else { return };

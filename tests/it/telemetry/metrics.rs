@@ -1,11 +1,17 @@
 //! Metrics at `StatsD`, Datadog, `InfluxDB` 2 and OpenTelemetry collectors (static.md §8).
 
+use std::sync::Arc;
+
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, number_data_point};
 use prost::Message as _;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{WantsServerCert, WebPkiClientVerifier};
+use rustls::{ConfigBuilder, ServerConfig};
 
 use super::{dynamic, startup};
 use crate::support::collector::{Agent, Collector, Message};
@@ -172,6 +178,43 @@ metrics:
     let method = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
     assert_eq!(message.path, method);
     assert_eq!(message.header("x-key").as_deref(), Some("secret"));
+}
+
+/// static.md §9: tls of otlp with ca, cert and key, and with insecureSkipVerify.
+#[tokio::test]
+async fn collectors_are_reached_over_tls() {
+    let (_backend, server) = echo("one", "http").await;
+    let folder = Running::prepare("", &[]);
+    let certificate = std::fs::read(folder.path().join("tls/cert.pem")).unwrap();
+    let certificate = CertificateDer::from_pem_slice(&certificate).unwrap();
+    let mut known = rustls::RootCertStore::empty();
+    known.add(certificate.clone()).unwrap();
+    let asks = WebPkiClientVerifier::builder(Arc::new(known)).build().unwrap();
+    let key = || PrivateKeyDer::from_pem_file(folder.path().join("tls/key.pem")).unwrap();
+    let config = |builder: ConfigBuilder<ServerConfig, WantsServerCert>| {
+        builder.with_single_cert(vec![certificate.clone()], key()).unwrap()
+    };
+    let builder = ServerConfig::builder;
+    let strict = Collector::https(config(builder().with_client_cert_verifier(asks))).await;
+    let open = Collector::https(config(builder().with_no_client_auth())).await;
+    let path = |name: &str| folder.path().join("tls").join(name).display().to_string();
+    let shown = format!(
+        "{{ca: '{}', cert: '{}', key: '{}'}}",
+        path("cert.pem"),
+        path("cert.pem"),
+        path("key.pem")
+    );
+    for (collector, tls) in [(&strict, shown.as_str()), (&open, "{insecureSkipVerify: true}")] {
+        let port = collector.address.port();
+        let options = format!(
+            "
+metrics:
+  otlp: {{pushInterval: 50ms, http: {{endpoint: 'https://localhost:{port}', tls: {tls}}}}}
+"
+        );
+        let _running = Running::start(&startup(&options), &[("app.yml", &dynamic(&server))]).await;
+        collector.until("a message", |messages| (!messages.is_empty()).then_some(())).await;
+    }
 }
 
 /// Nobody is waited for: neither at the start nor at the end.

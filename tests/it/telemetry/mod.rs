@@ -1,7 +1,18 @@
 //! What is pushed to others: metrics, traces and logs, as their collectors see them (static.md §7 to §9).
 
+mod logs;
 mod metrics;
 mod traces;
+
+use std::fmt::Write as _;
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        write!(text, "{byte:02x}").unwrap();
+    }
+    text
+}
 
 /// One server behind everything, and what else the startup configuration says.
 fn startup(more: &str) -> String {

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::trace::v1::Span as Data;
 use prost::Message as _;
 use tokio::net::TcpStream;
 
-use super::startup;
+use super::{hex, startup};
 use crate::support::backend::{Backend, Record};
 use crate::support::collector::{Collector, Message};
 use crate::support::h1::{Reader, joined};
@@ -18,10 +18,6 @@ use crate::support::running::{Answer, Running, echo, eventually, get, send};
 const SOON: &[(&str, &str)] = &[("OTEL_BSP_SCHEDULE_DELAY", "30")];
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// A span in words.
 #[derive(Debug, Clone)]
@@ -102,7 +98,7 @@ async fn until(collector: &Collector, path: &str, count: usize) -> Vec<Span> {
 
 fn tracing(options: &str) -> String {
     startup(&format!(
-        "accessLog: {{filePath: access.log, format: json}}\nmetrics: {{prometheus: {{}}}}\n\
+        "accessLog: {{filePath: access.log, format: json}}\nmetrics: {{prometheus: {{manualRouting: true}}}}\n\
          tracing: {{{options}}}"
     ))
 }
@@ -112,7 +108,7 @@ fn dynamic(server: &str) -> String {
         "
 http:
   routers:
-    app: {{rule: 'PathPrefix(`/`)', service: app}}
+    app: {{rule: 'PathPrefix(`/`)', service: app, priority: 1}}
     silent: {{rule: 'Path(`/silent`)', service: app, observability: {{tracing: false}}}}
     full:
       rule: 'Path(`/full`)'
@@ -168,13 +164,14 @@ async fn line(running: &Running, path: &str) -> serde_json::Value {
 }
 
 /// static.md §9: otlp.http, serviceName, safeQueryParams, capturedRequestHeaders, capturedResponseHeaders; W3C contexts
-/// in and out; §7: TraceId, SpanId.
+/// in and out; §7: `TraceId`, `SpanId`.
 #[tokio::test]
 async fn a_trace_goes_on_from_the_client_to_the_server() {
     let (backend, server) = echo("one", "http").await;
     let collector = Collector::http(0).await;
     let options = format!(
         "otlp: {{http: {{endpoint: 'http://{}'}}}}, serviceName: edge, safeQueryParams: [page], \
+         resourceAttributes: {{region: north}}, globalAttributes: {{zone: seven}}, \
          capturedRequestHeaders: [X-Tag], capturedResponseHeaders: [X-Backend]",
         collector.address
     );
@@ -218,6 +215,8 @@ async fn a_trace_goes_on_from_the_client_to_the_server() {
     }
     let message = &collector.messages()[0];
     assert_eq!(message.path, "/v1/traces");
+    let text = String::from_utf8_lossy(&message.body);
+    assert!(["edge", "north", "seven"].iter().all(|word| text.contains(word)), "the resource");
 }
 
 /// static.md §9: otlp.grpc; http.md §2: `traceVerbosity: detailed`.
