@@ -355,24 +355,6 @@ async fn ping_answers_with_the_status_that_was_chosen_while_it_ends() {
     assert!(running.ended().await.success());
 }
 
-/// api.md §1, `api.dashboardName` and `api.disableDashboardAd`: `/api/version` tells them.
-#[tokio::test]
-async fn the_version_tells_how_the_dashboard_is_to_look() {
-    let more = "  traefik: {address: '127.0.0.1:0'}\napi: {insecure: true";
-    for (options, shown) in [
-        ("}", (Value::Null, Value::Null)),
-        (", dashboardName: Harbour, disableDashboardAd: true}", ("Harbour".into(), true.into())),
-    ] {
-        let (_backend, running) = observed(&format!("{more}{options}"), "").await;
-        let text = get(running.address("traefik"), "/api/version").await.unwrap().text();
-        let version = json(&text);
-        assert_eq!(
-            (&version["dashboardName"], &version["disableDashboardAd"]),
-            (&shown.0, &shown.1)
-        );
-    }
-}
-
 /// `global`, `experimental` and other options that change nothing are taken, and requests are served as ever.
 #[tokio::test]
 async fn options_without_an_effect_here_are_taken() {
