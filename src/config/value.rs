@@ -283,6 +283,21 @@ pub(crate) struct ClientTls {
     pub(crate) insecure_skip_verify: bool,
 }
 
+impl ClientTls {
+    /// With contents in the place of files, for what no provider publishes: they are read now.
+    pub(crate) fn read(&self) -> Result<Self, String> {
+        let read = |option: &FileOrContent| {
+            option.read().map_err(|error| format!("cannot read `{}`: {error}", option.as_str()))
+        };
+        Ok(Self {
+            ca: read(&self.ca)?,
+            cert: read(&self.cert)?,
+            key: read(&self.key)?,
+            insecure_skip_verify: self.insecure_skip_verify,
+        })
+    }
+}
+
 /// True for the default of the type: what serialising leaves out.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()

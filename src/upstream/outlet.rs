@@ -22,11 +22,8 @@ struct Collector {
 
 /// An outlet to the server at `url`, whose scheme is `http`, `https` or `h2c`. It does not connect yet.
 pub(crate) fn outlet(url: &str, tls: Option<&ClientTls>) -> Result<Arc<dyn Outlet>, String> {
-    let transport = match tls {
-        Some(tls) => Transport::of_client(tls, 1),
-        None => Transport::of_client(&ClientTls::default(), 1),
-    };
-    let transport = transport.map_err(|error| format!("tls: {error}"))?;
+    let tls = tls.cloned().unwrap_or_default().read().map_err(|error| format!("tls: {error}"))?;
+    let transport = Transport::of_client(&tls, 1).map_err(|error| format!("tls: {error}"))?;
     let server = Server::new(url, false, true, transport).map_err(|error| error.to_string())?;
     Ok(Arc::new(Collector { server }))
 }
