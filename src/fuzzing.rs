@@ -75,6 +75,11 @@ pub fn proxy_header(bytes: &[u8]) {
     }
 }
 
+/// The field section of a request over HTTP/3.
+pub fn http3_head(bytes: &[u8]) {
+    crate::http::h3::fuzzing::head(bytes);
+}
+
 /// A `ClientHello`: what is found in its first bytes stays so whatever follows, and an end is put to waiting.
 pub fn client_hello(bytes: &[u8]) {
     let peeked = hello::peek(bytes);

@@ -251,6 +251,29 @@ proptest! {
     }
 
     #[test]
+    fn heads_of_http3_hold(
+        others in prop::collection::vec(
+            ("(:(method|path|scheme|authority|status)|host|te|content-length|connection|[a-z-]{0,9}|X)", "(trailers|https|/[a-z?#%]{0,9}|[0-9a-z.:]{0,9}|.{0,9})"),
+            0..6,
+        ),
+        begins_well: bool,
+        tail in prop::collection::vec(any::<u8>(), 0..12),
+        is_cut: bool,
+    ) {
+        let usual = [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/")];
+        let usual = usual.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+        let others = others.into_iter().map(|(name, value)| (name, value.into_bytes()));
+        let fields: Vec<_> = usual.into_iter().filter(|_| begins_well).chain(others).collect();
+        let mut section = crate::http::h3::fuzzing::section(&fields);
+        super::http3_head(&section);
+        section.extend(tail);
+        if is_cut {
+            section.truncate(section.len() / 2);
+        }
+        super::http3_head(&section);
+    }
+
+    #[test]
     fn bodies_hold(piece: u8, text in made_of(BODY_WORDS, 16)) {
         super::http1_body(&[&[piece], text.as_bytes()].concat());
     }

@@ -8,6 +8,7 @@ use super::{h1, h2};
 #[derive(Debug, Clone)]
 pub(crate) enum Informational {
     Http1(h1::Interim),
+    /// HTTP/3 as well.
     Http2(h2::Interim),
 }
 

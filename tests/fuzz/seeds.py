@@ -69,6 +69,10 @@ for head in [
     write("http1_response", head)
 write("http1_body", b"\5" + b"5\r\nhello\r\n1;a=\"b\"\r\n!\r\n0\r\nX-Sum: 7\r\nContent-Length: 3\r\n\r\nGET /")
 write("http1_body", b"\1" + b"fff\r\n" + b"a" * 0xFFF + b"\r\n0\r\n\r\n")
+get = b"\0\0\xd1\xd7\x50\6a.test\xc1"  # GET, https, :authority, /
+write("http3_head", get)
+write("http3_head", get + b"\x54\1" + b"7" + b"\x55\3a=1" + b"\x22te\x08trailers")
+write("http3_head", b"\0\0\xd4\xd7\x50\x85\x1c\x64\x8a\x62\x7f\xc1")
 for line in [b"TCP4 192.168.0.1 10.0.0.1 56324 443", b"TCP6 ::1 2001:db8::2 1 65535", b"UNKNOWN a b"]:
     write("proxy_header", b"PROXY " + line + b"\r\nGET /")
 start = b"\r\n\r\n\0\r\nQUIT\n"

@@ -209,7 +209,7 @@ async fn connection(
     let requests = Requests::over_quic(core.entry.clone(), ends, session);
     let settings = core.shared.settings.clone();
     drop(core);
-    let service = move |parts, body| requests.exchange(parts, body, None);
+    let service = move |parts, body, interim| requests.exchange(parts, body, interim);
     h3::serve(connection, settings, service, drain).await;
     drop(open);
 }

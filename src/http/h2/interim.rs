@@ -1,4 +1,4 @@
-//! Interim responses of a connection's requests, until their own future sends them.
+//! Interim responses of a connection's requests, until their own future sends them: of HTTP/2 and of HTTP/3.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ const WAITING_MAX: usize = 32;
 
 /// The interim responses that wait.
 #[derive(Default)]
-pub(super) struct Interims {
+pub(in crate::http) struct Interims {
     any: AtomicBool,
     heads: Mutex<Vec<Head>>,
 }
@@ -27,12 +27,12 @@ struct Head {
 
 impl Interims {
     /// For one request of the connection.
-    pub(super) fn of(self: &Arc<Self>, request: u64) -> Interim {
+    pub(in crate::http) fn of(self: &Arc<Self>, request: u64) -> Interim {
         Interim { interims: self.clone(), request }
     }
 
     /// Forgets what requests have left that have ended.
-    pub(super) fn clear(&self) {
+    pub(in crate::http) fn clear(&self) {
         if self.any.swap(false, Ordering::Relaxed) {
             self.lock().clear();
         }
@@ -64,7 +64,7 @@ impl Interim {
     }
 
     /// What was sent and is still to go to the client.
-    pub(super) fn take(&self) -> Vec<::http::Response<()>> {
+    pub(in crate::http) fn take(&self) -> Vec<::http::Response<()>> {
         if !self.interims.any.load(Ordering::Relaxed) {
             return Vec::new();
         }

@@ -37,7 +37,7 @@ use tracing::{debug, error};
 
 pub(super) use self::head::complete;
 pub(crate) use self::interim::Interim;
-use self::interim::Interims;
+pub(super) use self::interim::Interims;
 use self::stream::{Answering, End, Reply};
 use super::{Body, Informational, Response, upgrade};
 use crate::timer::Timer;

@@ -10,7 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::frames::{self, Error, Frames, Head, Section};
 use super::{Shared, code, head};
-use crate::http::{Body, BodyError};
+use crate::http::{Body, BodyError, h1};
 use crate::timer::Timer;
 
 /// What the error says when a body's time is over.
@@ -110,7 +110,9 @@ impl Received {
                 State::Trailers => {
                     let section = ready!(self.frames.poll_section(cx, &mut self.section))?;
                     self.state = State::Last;
-                    let trailers = head::trailers(&section, self.shared.settings.head_bytes_max)?;
+                    let bytes_max = self.shared.settings.head_bytes_max;
+                    let mut trailers = head::trailers(&section, bytes_max)?;
+                    h1::clean_trailers(&mut trailers);
                     return Poll::Ready(Ok(Some(Frame::trailers(trailers))));
                 }
                 State::Between | State::Last | State::Ended => return Poll::Ready(Ok(None)),

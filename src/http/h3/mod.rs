@@ -8,6 +8,8 @@ mod body;
 mod code;
 mod control;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod head;
 mod qpack;
 mod stream;
@@ -34,7 +36,8 @@ use tracing::{debug, error};
 use self::control::Opened;
 use self::frames::Error;
 use self::stream::End;
-use super::{Body, Response};
+use super::h2::Interims;
+use super::{Body, Informational, Response};
 use crate::timer::Timer;
 
 /// The protocol's name in TLS.
@@ -98,6 +101,7 @@ struct Shared {
     settings: Arc<Settings>,
     /// Bytes of heads that may be gathered.
     heads: Arc<Semaphore>,
+    interims: Arc<Interims>,
     opened: Opened,
 }
 
@@ -115,7 +119,7 @@ pub(crate) async fn serve<S, F>(
     service: S,
     drain: CancellationToken,
 ) where
-    S: Fn(Box<Parts>, Body) -> F + Send + Sync + 'static,
+    S: Fn(Box<Parts>, Body, Option<Informational>) -> F + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     let mut drained = pin!(drain.cancelled());
@@ -174,7 +178,7 @@ enum Ending {
 
 impl<S, F> Server<S>
 where
-    S: Fn(Box<Parts>, Body) -> F + Send + Sync + 'static,
+    S: Fn(Box<Parts>, Body, Option<Informational>) -> F + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     fn new(connection: quinn::Connection, service: S, settings: Arc<Settings>) -> Self {
@@ -182,7 +186,8 @@ where
         let heads = usize::try_from(settings.head_bytes_max).unwrap_or(usize::MAX);
         let heads = heads.clamp(HEADS_BYTES_MIN, Semaphore::MAX_PERMITS);
         let heads = Arc::new(Semaphore::new(heads));
-        let shared = Arc::new(Shared { connection, settings, heads, opened: Opened::default() });
+        let (interims, opened) = Default::default();
+        let shared = Arc::new(Shared { connection, settings, heads, interims, opened });
         let (goaways, told) = mpsc::channel(2);
         let ours = shared.clone();
         let ours: Task<_> = Box::pin(async { control::send(ours, told).await.map(|()| false) });
@@ -242,6 +247,7 @@ where
         }
         if self.requests.is_empty() {
             self.idle_since = Instant::now();
+            self.shared.interims.clear();
         }
     }
 

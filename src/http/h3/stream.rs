@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use ::http::request::Parts;
 use ::http::{Method, StatusCode};
@@ -13,7 +14,8 @@ use tracing::debug;
 
 use super::frames::{self, Error, Frames, Section};
 use super::{Shared, body, code, head, varint};
-use crate::http::{Body, Response, h2, plain_text};
+use crate::http::h2::{self, Interim};
+use crate::http::{Body, Informational, Response, plain_text};
 use crate::timer::Timer;
 
 /// How a request ended.
@@ -33,7 +35,7 @@ pub(super) async fn answer<S, F>(
     receive: RecvStream,
 ) -> End
 where
-    S: Fn(Box<Parts>, Body) -> F,
+    S: Fn(Box<Parts>, Body, Option<Informational>) -> F,
     F: Future<Output = Response>,
 {
     let mut reply = Reply { stream: send, reset: Some(code::INTERNAL_ERROR) };
@@ -54,11 +56,16 @@ where
         }
         Ok((parts, body)) => {
             let is_head = parts.method == Method::HEAD;
+            let interim = shared.interims.of(reply.stream.id().into());
+            let informational = Some(Informational::Http2(interim.clone()));
             // Boxed, so that its memory goes with it.
-            let response = Box::pin(service(parts, body));
+            let response = Box::pin(service(parts, body, informational));
             let response = tokio::select! {
                 biased;
-                response = response => response,
+                response = reply.wait(response, &interim) => match response {
+                    Ok(response) => response,
+                    Err(_stopped) => return End::Cancelled,
+                },
                 _ = stopped.as_mut() => return End::Cancelled,
                 () = poll_fn(|cx| timer.poll(cx)) => return End::Answered,
             };
@@ -167,6 +174,33 @@ impl Reply {
             Error::TooLong => {}
         }
         End::Answered
+    }
+
+    /// Waits for the response, and sends what comes before it.
+    async fn wait<F: Future<Output = Response>>(
+        &mut self,
+        mut response: Pin<Box<F>>,
+        interim: &Interim,
+    ) -> Result<Response, quinn::WriteError> {
+        loop {
+            let mut early = Vec::new();
+            let polled = poll_fn(|cx| {
+                let polled = response.as_mut().poll(cx);
+                early = interim.take();
+                if polled.is_pending() && early.is_empty() {
+                    return Poll::Pending;
+                }
+                Poll::Ready(polled)
+            });
+            let polled = polled.await;
+            for one in early {
+                let head = head::response(one.status(), one.headers());
+                self.stream.write_chunk(head.into()).await?;
+            }
+            if let Poll::Ready(response) = polled {
+                return Ok(response);
+            }
+        }
     }
 
     async fn send(&mut self, response: Response, is_head: bool) -> Result<(), Failure> {

@@ -37,7 +37,7 @@ fn settings() -> Settings {
 struct Service {
     /// `/gate` waits for it.
     gate: Notify,
-    /// Requests to `/gate` that have begun, and that have been dropped.
+    /// Requests to `/gate` and to `/read` that have begun, and those to `/gate` that have been dropped.
     begun: Mutex<usize>,
     dropped: Mutex<usize>,
     /// Why a body was not whole, by path.
@@ -56,7 +56,12 @@ fn frames<const N: usize>(frames: [Result<Frame<Bytes>, BodyError>; N]) -> Respo
     Response::new(Body::stream(StreamBody::new(futures_util::stream::iter(frames))))
 }
 
-async fn answer(parts: Box<Parts>, body: Body, shared: Arc<Service>) -> Response {
+async fn answer(
+    parts: Box<Parts>,
+    body: Body,
+    interim: Option<Informational>,
+    shared: Arc<Service>,
+) -> Response {
     match parts.uri.path() {
         "/gate" => {
             let _counted = Counted(shared.clone());
@@ -66,6 +71,17 @@ async fn answer(parts: Box<Parts>, body: Body, shared: Arc<Service>) -> Response
         }
         "/large" => Response::new(Body::from("x".repeat(5_000_000))),
         "/echo" => Response::new(body),
+        "/early" => {
+            let mut headers = HeaderMap::new();
+            headers.insert("link", HeaderValue::from_static("</a.css>"));
+            headers.insert("connection", HeaderValue::from_static("close"));
+            let interim = interim.unwrap();
+            interim.send(StatusCode::EARLY_HINTS, &headers);
+            interim.send(StatusCode::SWITCHING_PROTOCOLS, &headers);
+            tokio::task::yield_now().await;
+            interim.send(StatusCode::PROCESSING, &HeaderMap::new());
+            Response::new(Body::from("late"))
+        }
         "/hint" => Response::new(Body::from(format!("{:?}", body.size_hint().exact()))),
         "/trailers" => {
             let mut trailers = HeaderMap::new();
@@ -76,6 +92,7 @@ async fn answer(parts: Box<Parts>, body: Body, shared: Arc<Service>) -> Response
         "/broken" => frames([Ok(Frame::data(Bytes::from_static(b"data"))), Err("broken".into())]),
         "/panic" => panic!("a service of the test"),
         path if path.starts_with("/read") => {
+            *shared.begun.lock().unwrap() += 1;
             let read = body.collect().await;
             let answer = match &read {
                 Ok(all) => all.trailers().map_or(0, HeaderMap::len).to_string(),
@@ -157,7 +174,7 @@ async fn raw_with(settings: Settings, transport: TransportConfig) -> (Fixture2, 
     let shared = Arc::new(Service::default());
     let drain = CancellationToken::new();
     let of_service = shared.clone();
-    let service = move |parts, body| answer(parts, body, of_service.clone());
+    let service = move |parts, body, interim| answer(parts, body, interim, of_service.clone());
     let serving = tokio::task::spawn(serve(ours, Arc::new(settings), service, drain.clone()));
     (Fixture2 { serving, drain, shared, ends }, theirs)
 }
@@ -218,9 +235,10 @@ impl Fixture {
 /// Waits until `condition` holds.
 async fn until(condition: impl Fn() -> bool) {
     let started = Instant::now();
+    let mut tick = tokio::time::interval(Duration::from_millis(1));
     while !condition() {
         assert!(started.elapsed() < Duration::from_secs(10), "it does not come");
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tick.tick().await;
     }
 }
 
@@ -234,6 +252,34 @@ async fn a_response_gets_date_and_length_and_loses_what_is_for_http1() {
     let (head, body, _) = fixture.ask(Method::HEAD, "/", b"").await.unwrap();
     assert_eq!(head.headers[CONTENT_LENGTH], "5");
     assert_eq!(body, b"");
+}
+
+#[tokio::test]
+async fn interim_responses_come_before_the_final_one() {
+    let (_server, connection) = raw(settings()).await;
+    let (mut send, mut receive) = connection.open_bi().await.unwrap();
+    send.write_all(&head(&[(":path", "/early")])).await.unwrap();
+    send.finish().unwrap();
+    let answer = receive.read_to_end(10_000).await.unwrap();
+    let mut rest = &answer[..];
+    let mut heads = Vec::new();
+    while let [kind, length, more @ ..] = rest {
+        let (payload, more) = more.split_at(usize::from(*length));
+        rest = more;
+        let mut text = String::new();
+        if *kind == 1 {
+            qpack::decode(payload, 10_000, |name, value| {
+                if name == b":status" || name == b"link" || name == b"connection" {
+                    text += &String::from_utf8_lossy(value);
+                }
+                Ok(())
+            })
+            .unwrap();
+        }
+        heads.push(text);
+    }
+    assert_eq!(heads, ["103</a.css>", "102", "200", ""]);
+    assert!(answer.ends_with(b"late"));
 }
 
 #[tokio::test]
@@ -258,12 +304,14 @@ async fn bodies_and_trailers_cross() {
     assert_eq!(body.len(), 5_000_000);
     let mut stream = fixture.client.send_request(request(Method::POST, "/read")).await.unwrap();
     stream.send_data(Bytes::from_static(b"data")).await.unwrap();
-    let trailers = HeaderMap::from_iter([("x-check".parse().unwrap(), "1".parse().unwrap())]);
+    let trailers =
+        ["x-check", "x-forwarded-for"].map(|name| (name.parse().unwrap(), "1".parse().unwrap()));
+    let trailers = HeaderMap::from_iter(trailers);
     stream.send_trailers(trailers).await.unwrap();
     stream.finish().await.unwrap();
     stream.recv_response().await.unwrap();
     let mut data = stream.recv_data().await.unwrap().unwrap();
-    assert_eq!(data.copy_to_bytes(data.remaining()), "1", "trailers of a request");
+    assert_eq!(data.copy_to_bytes(data.remaining()), "1", "one of the two may be a trailer");
 }
 
 #[tokio::test]
@@ -387,7 +435,7 @@ async fn a_response_that_is_not_taken_in_time_is_given_up() {
     let mut fixture = fixture_with(limited, transport).await;
     let mut stream = fixture.client.send_request(request(Method::GET, "/large")).await.unwrap();
     stream.finish().await.unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    until(|| fixture.connection.stats().frame_rx.reset_stream > 0).await;
     let received = async {
         stream.recv_response().await?;
         while stream.recv_data().await?.is_some() {}
@@ -459,6 +507,7 @@ async fn reset(receive: &mut RecvStream) -> VarInt {
 async fn malformed_requests_end_their_stream() {
     let (server, connection) = raw(settings()).await;
     let post = head(&[(":path", "/read"), ("content-length", "4")]);
+    let mut begun = 0;
     for (problem, bytes, expected) in [
         ("no head", vec![], code::REQUEST_INCOMPLETE),
         ("only an unknown frame", frame(0x21, b"grease"), code::REQUEST_INCOMPLETE),
@@ -479,8 +528,9 @@ async fn malformed_requests_end_their_stream() {
         server.shared.broken.lock().unwrap().clear();
         let (mut send, mut receive) = connection.open_bi().await.unwrap();
         send.write_all(&post).await.unwrap();
-        // Apart from the head, so that the request has been handed on by then.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // Apart from the head: the request has been handed on by then.
+        begun += 1;
+        until(|| *server.shared.begun.lock().unwrap() == begun).await;
         send.write_all(&body).await.unwrap();
         send.finish().unwrap();
         receive.read_to_end(1000).await.unwrap();
