@@ -433,7 +433,7 @@ pub(crate) struct Tracing {
     pub(crate) add_internals: bool,
     /// Where spans are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) otlp: Option<Otlp>,
+    pub(crate) otlp: Option<TracingOtlp>,
 }
 
 impl Default for Tracing {
@@ -452,13 +452,25 @@ impl Default for Tracing {
     }
 }
 
-/// An OpenTelemetry collector: `http` or `grpc`.
+/// An OpenTelemetry collector of spans: `http` or `grpc`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct TracingOtlp {
+    /// OTLP over HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) http: Option<OtlpHttp>,
+    /// OTLP over gRPC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) grpc: Option<OtlpGrpc>,
+}
+
+/// An OpenTelemetry collector of logs: `http` or `grpc`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Otlp {
-    /// `service.name` of the resource, for logs. Default: traefik.
+    /// `service.name` of the resource. Default: traefik.
     pub(crate) service_name: String,
-    /// Further attributes of the resource, for logs. Default: none.
+    /// Further attributes of the resource. Default: none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) resource_attributes: BTreeMap<String, String>,
     /// OTLP over HTTP.

@@ -233,11 +233,11 @@ ping: {entryPoint: web}",
         .collect();
     assert_eq!(bounds, BTreeSet::from(["+Inf", "0.5", "7"]));
     assert!(!has(&["duration", "agent="]), "headers are labels of counts alone");
-    for none in
-        ["traefik_entrypoint_requests", "traefik_open_connections", "traefik_service_requests"]
-    {
+    for none in ["traefik_entrypoint_requests", "traefik_service_requests"] {
         assert!(!text.contains(none), "{none}: {text}");
     }
+    // No label of these three options: Traefik always has it.
+    assert!(has(&["traefik_open_connections", "entrypoint=\"web\""]), "{text}");
 }
 
 /// The defaults of `metrics.prometheus`, its `manualRouting` and that of `ping`; `observability.metrics` of an entry

@@ -3,7 +3,7 @@
 use super::{PRECEDENCE, Startup};
 use crate::config::decode::Error;
 use crate::config::node::{Document, Node};
-use crate::observe::options::Otlp;
+use crate::observe::options::OtlpGrpc;
 
 /// Options that Traefik has removed: a start with one is refused.
 const REMOVED: [(&str, &str); 22] = [
@@ -183,19 +183,13 @@ fn observability(startup: &Startup, problems: &mut Vec<String>) {
         }
     }
     let metrics = startup.metrics.as_ref().and_then(|metrics| metrics.otlp.as_ref());
-    let grpc = |otlp: Option<&Otlp>| {
-        let grpc = otlp?.grpc.as_ref()?;
-        Some((grpc.insecure, grpc.tls.is_some()))
-    };
-    let metrics_grpc =
-        metrics.and_then(|otlp| otlp.grpc.as_ref()).map(|grpc| (grpc.insecure, grpc.tls.is_some()));
-    for (path, settings) in [
-        ("log.otlp.grpc", grpc(log)),
-        ("accessLog.otlp.grpc", grpc(access_log)),
-        ("tracing.otlp.grpc", grpc(tracing)),
-        ("metrics.otlp.grpc", metrics_grpc),
+    for (path, grpc) in [
+        ("log.otlp.grpc", log.and_then(|otlp| otlp.grpc.as_ref())),
+        ("accessLog.otlp.grpc", access_log.and_then(|otlp| otlp.grpc.as_ref())),
+        ("tracing.otlp.grpc", tracing.and_then(|otlp| otlp.grpc.as_ref())),
+        ("metrics.otlp.grpc", metrics.and_then(|otlp| otlp.grpc.as_ref())),
     ] {
-        if settings == Some((true, true)) {
+        if grpc.is_some_and(|grpc: &OtlpGrpc| grpc.insecure && grpc.tls.is_some()) {
             problems.push(format!("{path}: `tls` and `insecure` exclude each other"));
         }
     }
