@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::api::calls::{self, Calls};
+use crate::api::calls::{self, Calls, SettledLater};
 use crate::api::dashboard::Dashboard;
 use crate::api::ping::{Draining, Ping, Readiness};
 use crate::api::{Api, Facts, support};
@@ -93,20 +93,18 @@ async fn serve(
         view: view.clone(),
         cluster: store.cluster().is_some(),
     };
-    let more = calls(&startup, &store, &readiness)?;
+    let settled = SettledLater::default();
+    let more = calls(&startup, &store, &readiness, settled.clone())?;
     let mut services = internal_services(&startup, &view, &readiness, more);
     if let Some(exposition) = observers.exposition() {
         services.insert("prometheus@internal".to_owned(), exposition);
     }
-    observers.connect(Arc::new(Numbers {
-        view: view.clone(),
-        store: store.clone(),
-        dropped_lines: observers.dropped_lines(),
-    }));
+    connect(&observers, &view, &store);
     observers.start(&log, &tasks);
     tasks.spawn(observers.clone().run(log, tasks.stop_token()));
     tasks.spawn(tell_plans(observers.clone(), view.clone(), tasks.stop_token()));
     let settings = Arc::new(settings(&startup, services)?);
+    settled.get_or_init(|| Arc::downgrade(&settings));
     follow_identity(&startup, &settings, &tasks);
     let shared = entrypoint::Shared::new(
         plan.clone(),
@@ -397,14 +395,28 @@ fn base_path(path: &str) -> String {
     path.trim_end_matches('/').to_owned()
 }
 
+/// Shows the observers where to read what is counted elsewhere.
+fn connect(observers: &Observers, view: &follow::View, store: &Store) {
+    observers.connect(Arc::new(Numbers {
+        view: view.clone(),
+        store: store.clone(),
+        dropped_lines: observers.dropped_lines(),
+    }));
+}
+
 /// The API's own calls.
-fn calls(startup: &Startup, store: &Store, readiness: &Readiness) -> Result<Option<SharedHandler>> {
+fn calls(
+    startup: &Startup,
+    store: &Store,
+    readiness: &Readiness,
+    settings: SettledLater,
+) -> Result<Option<SharedHandler>> {
     let Some(api) = &startup.api else { return Ok(None) };
     let timeout = startup.cluster.as_ref().map(|cluster| cluster.request_timeout.into());
     let calls = Calls::new(calls::Parts {
         base_path: base_path(&api.base_path),
         store: store.clone(),
-        settings: Arc::new(settings(startup, names_of_internal_services(startup))?),
+        settings,
         readiness: readiness.clone(),
         control: tokio::runtime::Handle::current(),
         writable: api.writable,

@@ -4,7 +4,7 @@
 //! on a core of the data plane; all but its body is worked on by the control plane's threads.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -50,13 +50,16 @@ const WATCHES_MAX: usize = 64;
 /// Changes that history tells of, unless asked for more.
 const HISTORY_DEFAULT: usize = 100;
 
+/// Set once everything is there: the calls are a part of what these settings hold.
+pub(crate) type SettledLater = Arc<OnceLock<Weak<Settings>>>;
+
 /// What the calls work on.
 pub(crate) struct Parts {
     /// `api.basePath`, without a slash at its end.
     pub(crate) base_path: String,
     pub(crate) store: Store,
-    /// For compilations without effect: its internal services answer nothing.
-    pub(crate) settings: Arc<Settings>,
+    /// Those that the plan is made with, so that a compilation without effect finds everything as it was left.
+    pub(crate) settings: SettledLater,
     pub(crate) readiness: Readiness,
     /// The control plane's threads.
     pub(crate) control: runtime::Handle,
@@ -66,6 +69,14 @@ pub(crate) struct Parts {
     pub(crate) token_file: Option<PathBuf>,
     /// Longest wait until a write is in force here.
     pub(crate) timeout: Duration,
+}
+
+impl Parts {
+    pub(super) fn settings(&self) -> Result<Arc<Settings>, Problem> {
+        self.settings.get().and_then(Weak::upgrade).ok_or_else(|| {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the program starts or ends")
+        })
+    }
 }
 
 /// Answers the calls. Clones share everything.
@@ -306,10 +317,9 @@ impl Inner {
         let url = query.get("url").ok_or_else(|| Problem::bad_request("`url` is missing"))?;
         let method = query.get("method").unwrap_or("GET");
         let headers = query.all("header");
-        let now = self.parts.readiness.view.load();
-        let explained = Asked::new(method, url, &headers, query.get("client")).and_then(|asked| {
-            asked.answer(&now.compiled, &self.parts.settings, query.get("entryPoint"))
-        });
+        let (now, settings) = (self.parts.readiness.view.load(), self.parts.settings()?);
+        let explained = Asked::new(method, url, &headers, query.get("client"))
+            .and_then(|asked| asked.answer(&now.compiled, &settings, query.get("entryPoint")));
         let mut explained = explained.map_err(Problem::bad_request)?;
         if let Some(fields) = explained.as_object_mut() {
             fields.insert("revision".to_owned(), json!(now.revision));

@@ -349,7 +349,7 @@ impl Inner {
         prepare: impl FnOnce() -> Source + Send + 'static,
         keys: Vec<String>,
     ) -> Result<Verdict, Problem> {
-        let (now, settings) = (self.parts.readiness.view.load(), self.parts.settings.clone());
+        let (now, settings) = (self.parts.readiness.view.load(), self.parts.settings()?);
         let work = move || {
             let mut sources = (*now.sources).clone();
             sources.insert(PROVIDER.into(), Arc::new(prepare()));
